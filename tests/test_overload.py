@@ -333,6 +333,21 @@ def test_a_clock_ahead_boot_after_boot_is_in_doubt_each_time(tmp_path: Path) -> 
     assert hands.clock.age_seconds(stamp) == pytest.approx(3_600, abs=5)
 
 
+@pytest.mark.parametrize("boot", ["first", "another"])
+def test_a_clock_that_jumps_far_ahead_is_in_doubt_in_the_next_life(tmp_path: Path, boot: str) -> None:
+    """Somebody had set it to another year: what was filed before was deleted at the next start."""
+    hands = Hands(tmp_path)
+    stamp = hands.wall
+    hands.pass_by(3_600.0)
+    hands.start(boot="second")
+    hands.set_by(1_500 * DAY)
+    hands.start(boot=boot)
+    assert hands.clock.doubt
+    assert hands.clock.age_seconds(stamp) == pytest.approx(3_600, abs=5)
+    hands.set_by(-1_500 * DAY)
+    assert not hands.clock.doubt
+
+
 def test_a_short_time_without_power_is_no_doubt(tmp_path: Path) -> None:
     hands = Hands(tmp_path)
     stamp = hands.wall

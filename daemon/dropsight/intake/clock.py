@@ -28,6 +28,9 @@ JUMP_SECONDS = 2.0
 MOST_EPOCHS = 64
 # Ahead of when it was last seen, after a boot.
 FAR_SECONDS = 3_600.0
+# Ahead, at one jump: a clock that stood while the machine was off, and is set by a network that we cannot
+# ask, jumps by less.
+FAR_JUMP_SECONDS = 30 * 86_400.0
 # Between two notes of what time it is.
 NOTED_SECONDS = 600.0
 # A clock that has not jumped for so long is believed though nothing has set it.
@@ -128,6 +131,7 @@ class Clock:
             offset = self.wall() - self.monotonic()
             jumped = abs(offset - self._offset) > JUMP_SECONDS
             if jumped:
+                self._doubt_jump(offset)
                 self._epochs.insert(0, _Epoch(self._begin, self.monotonic() + self._offset, self._offset))
                 self._begin, self._offset, self._jumped_at = self.wall(), offset, self.monotonic()
             self._offset = offset
@@ -136,6 +140,12 @@ class Clock:
                 self._former, self._trusted = self._offset, None
             if jumped or believed or self.monotonic() - self._noted_at >= NOTED_SECONDS:
                 self._note()
+
+    def _doubt_jump(self, offset: float) -> None:
+        """Where it is far ahead, the next start is to judge by the clock of before."""
+        plausible = self.monotonic() + self._offset >= RELEASED
+        if plausible and offset - self._offset > FAR_JUMP_SECONDS and self._trusted is None:
+            self._trusted = self._offset
 
     def _is_believed(self, trusted: float) -> bool:
         stood = self.monotonic() - self._jumped_at
