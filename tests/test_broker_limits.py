@@ -5,14 +5,22 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from brokers import Subscriber, mosquitto, wait_until
-from daemons import PHOTOS, House, dropsight, running
+from daemons import PHOTOS, House, bounded_by, dropsight, running
 from dropsight.sinks.mqtt.announcing import Unpublished, fitted
-from dropsight.sinks.mqtt.suspects import RECORD_LOSSES, InFlight, SuspectMessages
+from dropsight.sinks.mqtt.suspects import (
+    FEW_OF_A_KIND,
+    HELD_LOSSES,
+    RECORD_LOSSES,
+    RECORD_WAITS,
+    InFlight,
+    SuspectMessages,
+)
 from dropsight.status.troubles import Troubles
 from proxies import hanging_up
 
@@ -116,6 +124,40 @@ def test_one_record_that_a_broker_hangs_up_on_is_set_aside_and_those_after_it_ar
             wait_until(lambda: house.status()["mqtt"]["published"] == 3)  # the broker has yet to say so
             assert house.status()["mqtt"]["set_aside"] == 1
             assert "is set aside" in house.daemon_log()
+        finally:
+            house.kill()
+
+
+@pytest.mark.parametrize("why", ["too large", "forbidden"])
+def test_a_camera_whose_record_and_state_a_broker_hangs_up_on_holds_up_no_other(
+    tmp_path: Path, why: str
+) -> None:
+    """Its record waited for a connection that lasts, and its state ended each before."""
+    zoo = "/".join(["zoo", *["z" * 200] * 9])
+    with (
+        mosquitto(tmp_path, extra="allow_anonymous true\nmax_packet_size 2500\n") as broker,
+        hanging_up(broker.port, b"/zoo" if why == "forbidden" else b"\xff") as middle,
+        Subscriber(broker.port, "#") as subscriber,
+    ):
+        house = House(tmp_path, {"mqtt": {"url": middle.url, "protocol": "3.1.1"}})
+        house.under = bounded_by("dropsight.sinks.backoff", LONGEST_SECONDS=0.2)
+        try:
+            house.start()
+            for camera in ("back", "front", "yard"):
+                drop(house, 1, camera=camera)
+            for camera in ("back", "front", "yard"):
+                wait_until(lambda camera=camera: bool(subscriber.topics(f"/state/{camera}")))  # type: ignore[misc]
+            (house.inbox / zoo).mkdir(parents=True)
+            shutil.copy(PHOTOS[0], house.inbox / zoo / "x.jpg")
+            house.until(lambda: len(house.records()) == 4)
+            drop(house, 3, camera="late")
+            wait_until(lambda: len(paths(subscriber)) == 6)
+            wait_until(lambda: bool(subscriber.topics("/state/late")))
+            wait_until(lambda: house.status()["mqtt"]["reasons"] != [], what="it is said")
+            wait_until(lambda: house.status()["stats"]["queues"]["outbox"] == 0)
+            assert house.status()["mqtt"]["set_aside"] == 1
+            assert "record 4 is set aside" in house.daemon_log()
+            wait_until(lambda: any("/state/zoo" in each for each in house.status()["mqtt"]["reasons"]))
         finally:
             house.kill()
 
@@ -290,6 +332,66 @@ def test_what_was_alone_twice_is_sent_again_once_the_broker_takes_another_and_is
     found.began(2, "a")
     assert found.lost() == ["a"]
     assert not suspects.rests("b")
+
+
+def test_a_record_that_is_held_back_goes_first_where_no_connection_lasts_though_others_are_taken() -> None:
+    suspects = SuspectMessages()
+
+    def connection(*, takes_others: bool) -> tuple[bool, object]:
+        found = InFlight(suspects)
+        if goes_first := not found.is_held(7):
+            found.began(1, 7)
+        elif takes_others:
+            found.began(2, "another")
+            found.ended([2])
+        found.waited()
+        return goes_first, found.lost()
+
+    assert [connection(takes_others=False) for _ in range(HELD_LOSSES)] == [(True, [])] * HELD_LOSSES
+    assert not any(connection(takes_others=False)[0] for _ in range(5 * RECORD_WAITS)), "all is hung up on"
+    known = [suspects.known]
+    for _ in range(RECORD_WAITS):
+        assert connection(takes_others=True) == (False, [])
+        known.append(suspects.known)
+    assert all(one != next_one for one, next_one in pairwise(known)), "no pause grows meanwhile"
+    for _ in range(RECORD_LOSSES - 1):
+        assert connection(takes_others=False) == (True, [])
+        assert connection(takes_others=False) == (False, [])
+        assert connection(takes_others=True) == (False, [])
+    assert connection(takes_others=False) == (True, [7])
+    assert suspects.is_aside(7)
+
+
+def of_a_kind(topic: str) -> str:
+    return f"{topic.partition('/')[0]}/#"
+
+
+def test_one_topic_of_a_kind_is_at_fault_where_the_broker_takes_others_of_it_and_else_all() -> None:
+    suspects = SuspectMessages(of_a_kind)
+    for others, gone in ((["state/good"], "state/bad"), ([], "problem/#")):
+        bad = gone.replace("#", "bad")
+        for last in [[], [], [gone]]:
+            found = flight(suspects, *others)
+            found.ended([0])
+            found.began(9, suspects.key_of(bad))
+            assert found.lost() == last
+    assert suspects.key_of("state/good") == "state/good"
+    assert not suspects.rests("state/good")
+    assert suspects.rests(suspects.key_of("problem/good"))
+
+
+def test_a_kind_that_a_broker_forbids_is_one_suspect_after_a_few_cameras_not_after_thousands() -> None:
+    suspects = SuspectMessages(of_a_kind)
+    losses = 0
+    for number in range(1_000):
+        while not (found := InFlight(suspects)).is_held(key := suspects.key_of(f"state/{number}")):
+            found.began(1, key)
+            found.lost()
+            losses += 1
+    assert losses == HELD_LOSSES * FEW_OF_A_KIND
+    assert suspects.held == ["state/#"]
+    suspects.passed("state/#")
+    assert suspects.key_of("state/7") == "state/7"
 
 
 def test_a_record_is_set_aside_only_at_several_losses_in_a_row() -> None:

@@ -13,7 +13,6 @@ from dropsight.names import as_json
 from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.incoming import Incoming
 from dropsight.sinks.mqtt.suspects import READING, SUBSCRIBING, InFlight, SuspectMessages
-from dropsight.sinks.mqtt.topics import Topics
 from dropsight.status.troubles import Troubles
 
 log = logging.getLogger(__name__)
@@ -72,7 +71,6 @@ class Announcer:
     def __init__(
         self,
         connection: Connection,
-        topics: Topics,
         flight: InFlight,
         untold: Unpublished,
         *,
@@ -80,8 +78,7 @@ class Announcer:
         give_way: Callable[[], None],
         seconds_left: Callable[[], float],
     ) -> None:
-        self._connection, self._topics = connection, topics
-        self._flight, self._untold = flight, untold
+        self._connection, self._flight, self._untold = connection, flight, untold
         self._settle, self._give_way, self._seconds_left = settle, give_way, seconds_left
         self.is_waiting = False
         """Whether one waits for a place."""
@@ -103,11 +100,12 @@ class Announcer:
         `spare` are keys of the payload that are left out, one after the other, until it fits. Raises
         SinkError for a lost connection.
         """
-        kind = self._topics.kind_of(topic)
-        if self._untold.suspects.rests(kind):
+        suspects = self._untold.suspects
+        key = suspects.key_of(topic)
+        if suspects.rests(key) or suspects.rests(topic):
             self._untold.count += 1
             return None
-        if self._flight.is_held(kind):
+        if self._flight.is_held(key):
             return None
         room = self._connection.offers.room(topic)
         fitting = payload if room is None else fitted(payload, room, spare)
@@ -118,16 +116,16 @@ class Announcer:
             return None
         if self._untold.too_large.pop(topic, None) is not None:
             self._untold.say()
-        alone = self._is_alone(kind)
+        alone = self._is_alone(key)
         qos = int((qos or alone) and self._has_place())
         send = partial(
             self._connection.publish, topic, fitting, qos=qos, retain=retain, correlation=correlation
         )
         if qos:
-            return self._send(kind, send, alone=alone)
-        mid = self._flight.depart(kind, send)
+            return self._send(key, send, alone=alone)
+        mid = self._flight.depart(key, send)
         if mid is not None and self._connection.offers.qos:
-            self._flight.began_silently(mid, kind)
+            self._flight.began_silently(mid, key)
         return None
 
     def listen(self, topic: str, told: Callable[[Incoming], None], *, retained: bool = False) -> None:

@@ -83,11 +83,11 @@ def parts_of(
     works: Callable[[], bool],
 ) -> PublisherParts:
     """Make them: `wake` has the session look at what is new."""
-    config, suspects = context.config, SuspectMessages()
-    state = config.store.path.parent
+    config, state = context.config, context.config.store.path.parent
     name = FormerName(config.device, settings.base_topic, settings.discovery_prefix)
     names = FormerNames(state)
     told_before = names.knows(name.topics.root)
+    suspects = SuspectMessages(name.topics.kind_of)
     events = EventNames(rules, name.topics, state, problems=problem_names(config))
     return PublisherParts(
         settings=settings,

@@ -53,7 +53,6 @@ class Session:
         self._flight = InFlight(parts.suspects)
         self._announcer = Announcer(
             connection,
-            parts.topics,
             self._flight,
             parts.untold,
             settle=self._settle,
@@ -79,6 +78,7 @@ class Session:
             raise
 
     def _look_for_the_cause(self) -> None:
+        self._flight.waited()
         rivals, evictions = self._parts.rivals, self._parts.evictions
         hung_up = self._connection.was_hung_up()
         was_told = self._connection.taken_over

@@ -3,6 +3,7 @@
 Some brokers hang up on whom they forbid a topic, and those of MQTT 3.1.1 on what is too large for them; none
 says which message it was. Others hang up whatever they are sent: so one that was alone twice is held back
 until a connection has outlasted those that were lost, and the broker has taken another message on it.
+A record that waits for that has all others wait: where others end each connection before, it goes first.
 """
 
 import math
@@ -12,6 +13,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dropsight.errors import SinkError
 
 RECORD_LOSSES, HELD_LOSSES = 3, 2
+# So many connections that are lost too soon a record is held back for, while the broker takes others on them.
+RECORD_WAITS = 10
+# So many topics of one kind that are held back, while none of it is taken, are one suspect from then on.
+FEW_OF_A_KIND = 4
 # So much longer than those that were lost with it a connection has to last, and so long at least and at most.
 OUTLASTS, LEAST_SECONDS, MOST_SECONDS = 2.0, 1.0, 60.0
 FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 3_600.0, 86_400.0
@@ -24,7 +29,10 @@ SUBSCRIBING, READING = "subscribing to ", "reading "
 class SuspectMessages:
     """For the publisher's thread, but for `aside`. A key is a topic, a subscription or a record's seq."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind_of: Callable[[str], str] = str) -> None:
+        self._kind_of = kind_of
+        self._kinds_taken: set[str] = set()
+        """Those of which the broker has taken some since a connection was lost over one of them."""
         self._losses: dict[str | int, int] = {}
         """The last that was lost stands last."""
         self._lasted: dict[str | int, float] = {}
@@ -32,6 +40,13 @@ class SuspectMessages:
         self._rests: dict[str, float] = {}
         self._records_aside: set[int] = set()
         self._unanswered: dict[int, int] = {}
+        self._waits: dict[str | int, int] = {}
+        self._tries: dict[str | int, int] = {}
+
+    def key_of(self, topic: str) -> str:
+        """Return what it is suspected as: the topic, or all of its kind where none of that is taken."""
+        kind = self._kind_of(topic)
+        return kind if self.suspects(kind) else topic
 
     def unanswered(self, seq: int) -> bool:
         """Take note of a record that alone was not acknowledged; tell whether it is set aside now."""
@@ -51,21 +66,53 @@ class SuspectMessages:
         gone: list[str | int] = []
         for key in in_flight:
             losses = self._losses.pop(key, 0)
-            if alone and decides and losses >= HELD_LOSSES:
-                self._lasted.pop(key, None)
-                self._set_aside(key)
-                gone.append(key)
+            if alone and losses >= HELD_LOSSES and self._is_at_fault(key, decides=decides):
+                self._forget(key)
+                gone.append(self._set_aside(key))
                 continue
             self._losses[key] = min(losses + 1, HELD_LOSSES) if alone else max(losses, 1)
             if alone and losses < HELD_LOSSES:  # else it lasted as it was waited for
                 self._lasted[key] = max(lasted, self._lasted.get(key, 0.0))
+                self._suspect_its_kind(key)
+        self._kinds_taken -= {self._kind_of(key) for key in in_flight if isinstance(key, str)}
         while len(self._losses) > MOST:
             self._forget(next(iter(self._losses)))
         return gone
 
+    def _is_at_fault(self, key: str | int, *, decides: bool) -> bool:
+        """Of one that was alone once more; a record that went first was so several times, others between."""
+        if not self._is_overdue(key):
+            return decides
+        self._waits[key] = RECORD_WAITS - 1
+        self._tries[key] = self._tries.get(key, 0) + 1
+        return self._tries[key] >= RECORD_LOSSES
+
+    def waited(self, held: Collection[str | int]) -> None:
+        """Take note of what was held back on a connection that was lost."""
+        for key in held:
+            if isinstance(key, int):
+                self._waits[key] = self._waits.get(key, 0) + 1
+
+    def _is_overdue(self, key: str | int) -> bool:
+        return self._waits.get(key, 0) >= RECORD_WAITS
+
+    def _suspect_its_kind(self, key: str | int) -> None:
+        """Else a broker that forbids a kind hangs up on each of a thousand cameras, one after the other."""
+        if isinstance(key, int) or (kind := self._kind_of(key)) in self._kinds_taken:
+            return
+        alike = [each for each in self.held if self._kind_of(each) == kind]
+        if len(alike) >= FEW_OF_A_KIND:
+            lasted = max(self._lasted.get(each, 0.0) for each in alike)
+            self._forget_kind(kind)
+            self._losses[kind], self._lasted[kind] = HELD_LOSSES, lasted
+
+    def _forget_kind(self, kind: str) -> None:
+        for key in [key for key in self._losses if isinstance(key, str) and self._kind_of(key) == kind]:
+            self._forget(key)
+
     def has_to_last(self, key: str | int) -> float | None:
         """How many seconds a connection has to last before this is sent, None where it is not held back."""
-        if self._losses.get(key, 0) < HELD_LOSSES:
+        if self._losses.get(key, 0) < HELD_LOSSES or self._is_overdue(key):
             return None
         longest = max(OUTLASTS * self._lasted.get(key, 0.0), LEAST_SECONDS)
         return min(longest, MOST_SECONDS)
@@ -80,8 +127,8 @@ class SuspectMessages:
         return sorted(key for key, count in losses if count >= HELD_LOSSES and isinstance(key, str))
 
     def _forget(self, key: str | int) -> None:
-        self._losses.pop(key, None)
-        self._lasted.pop(key, None)
+        for notes in (self._losses, self._lasted, self._waits, self._tries):
+            notes.pop(key, None)
 
     def passed(self, key: str | int) -> None:
         """It came through, so it is not the cause."""
@@ -89,6 +136,8 @@ class SuspectMessages:
         if isinstance(key, str):
             self._aside.pop(key, None)
             self._rests.pop(key, None)
+            if (kind := self._kind_of(key)).endswith("/#"):
+                self._kinds_taken.add(kind)
 
     def suspects(self, key: str) -> bool:
         return key in self._losses or key in self._rests
@@ -113,19 +162,25 @@ class SuspectMessages:
         return sorted(self._aside)
 
     @property
-    def known(self) -> tuple[list[str], list[str]]:
+    def known(self) -> tuple[object, ...]:
         """What is set aside, and held back: where that has changed, the next connection is another one."""
-        return self.aside, self.held
+        held = {key for key, losses in self._losses.items() if losses >= HELD_LOSSES}
+        return self.aside, held, dict(self._waits), dict(self._tries)
 
-    def _set_aside(self, key: str | int) -> None:
+    def _set_aside(self, key: str | int) -> str | int:
+        """Return what is: the whole kind, where others of it were not taken either."""
         if isinstance(key, int):
             self._records_aside.add(key)
-            return
+            return key
+        if (kind := self._kind_of(key)) not in self._kinds_taken:
+            self._forget_kind(kind)
+            key = kind
         rest = min(2 * self._rests.get(key, FIRST_REST_SECONDS / 2), LONGEST_REST_SECONDS)
         self._rests[key], self._aside[key] = rest, time.monotonic() + rest
         while len(self._aside) > MOST:
             oldest = next(iter(self._aside))
             del self._aside[oldest], self._rests[oldest]
+        return key
 
 
 class InFlight:
@@ -230,6 +285,11 @@ class InFlight:
 
     def lost(self) -> Sequence[str | int]:
         return self.lost_over(set(self._keys.values()))
+
+    def waited(self) -> None:
+        """Take note, as the connection is lost, of what was held back though the broker took others."""
+        if self.takes_others:
+            self._suspects.waited(self._held)
 
     def lost_over(self, keys: Collection[str | int]) -> Sequence[str | int]:
         """Take note of it, and return what is set aside now."""
