@@ -283,6 +283,21 @@ def test_a_damaged_list_of_what_was_in_hand_accuses_nobody(tmp_path: Path) -> No
     assert b"nonsense" not in (tmp_path / "in-hand").read_bytes()
 
 
+def test_what_a_thread_of_a_former_life_has_in_hand_is_noted_nowhere(tmp_path: Path) -> None:
+    """A worker that a share had held up wrote into the journal: its descriptor had the number by then."""
+    former = InHand(tmp_path / "in-hand")
+    descriptors = Path("/proc/self/fd").iterdir()
+    number = next(int(each.name) for each in descriptors if each.resolve() == tmp_path / "in-hand")
+    former.close()
+    with (tmp_path / "journal.db").open("wb") as journal:
+        assert journal.fileno() == number
+        former.note(1, "/in/a.jpg", "decode")
+        former.clear(1)
+        former.note_all(2, ["/in/a.jpg"], "record")
+        former.acquit_all()
+    assert (tmp_path / "journal.db").read_bytes() == b""
+
+
 def until_it_lives(house: House, crash: str, *, left: Sequence[str], trouble: str = "") -> int:
     """Start the daemon again and again, as systemd does; return how often it died before this was left.
 

@@ -18,6 +18,7 @@ from disks import FailingDisk, failing_disk
 from dropsight.config import Watch
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
+from dropsight.intake.mute_inboxes import DeepLook
 from dropsight.intake.slow_inboxes import SlowInboxes
 from test_late_disks import mute_share
 from test_many_waiting import scanner_of
@@ -225,6 +226,24 @@ def test_an_inbox_on_the_journal_s_own_disk_is_never_slow(tmp_path: Path) -> Non
     inboxes = SlowInboxes(tmp_path)
     inboxes.took(folder, 60.0)
     assert not inboxes.holds(folder)
+
+
+def test_all_inboxes_on_a_slow_disk_are_slow(tmp_path: Path) -> None:
+    """Of thirty on one share, each had a worker wait anew: an inbox beside them for 83 s."""
+    one, other = (DropFolder.open(Watch(path=tmp_path / name)) for name in ("one", "other"))
+    for folder in (one, other):
+        Path(folder.root).mkdir()
+    inboxes = SlowInboxes(Path("/proc"))
+    inboxes.open([one, other])
+    inboxes.took(one, 2.0)
+    assert inboxes.holds(other)
+
+
+def test_a_look_through_links_that_lead_back_ends(tmp_path: Path) -> None:
+    (tmp_path / "in" / "cam").mkdir(parents=True)
+    (tmp_path / "in" / "cam" / "back").symlink_to(tmp_path / "in")
+    look = DeepLook((tmp_path / "in",), None, links=True)
+    wait_until(lambda: not look.hangs)
 
 
 @pytest.mark.parametrize("known", [True, False])

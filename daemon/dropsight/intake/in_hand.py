@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -100,6 +101,8 @@ class InHand:
 
     def __init__(self, path: Path, *, crashed: bool = False) -> None:
         self._path, self._told = path, False
+        self._lock = threading.Lock()
+        """Who is late, as a thread that a disk held up, must not write to what has this number by then."""
         self._settled = self._over = False
         self._began, self._boot = time.monotonic(), _boot_id()
         try:
@@ -118,12 +121,7 @@ class InHand:
         self._places = {key: place for place, key in enumerate(self.suspects, _SUSPECTS)}
 
     def note(self, slot: int, path: str, stage: Stage) -> None:
-        if self._over:
-            return
-        try:
-            os.pwrite(self._fd, _ENTRY_OF % (_FRESH[stage] + _key(path)), slot * SLOT_BYTES)
-        except OSError as error:
-            self._tell(error)
+        self._write(slot, _ENTRY_OF % (_FRESH[stage] + _key(path)))
 
     def note_all(self, slot: int, paths: Sequence[str], stage: Stage) -> None:
         """Note images in the slots from this one on."""
@@ -155,13 +153,14 @@ class InHand:
 
     def acquit_all(self) -> None:
         """Whatever is noted, and will be while workers go on, does not end the process."""
-        self._over = True
-        with suppress(OSError):
-            os.pwrite(self._fd, _EMPTY * _SUSPECTS, 0)
+        with self._lock, suppress(OSError):
+            if not self._over:
+                os.pwrite(self._fd, _EMPTY * _SUSPECTS, 0)
+            self._over = True
 
     def close(self) -> None:
-        """Whatever is still noted did not end the process."""
-        self.clear(0, _SUSPECTS)
+        """Whatever is still noted, or is to be from here on, did not end the process."""
+        self.acquit_all()
         os.close(self._fd)
 
     def _content(self) -> bytes:
@@ -174,10 +173,10 @@ class InHand:
         return _EMPTY * _BOOT + _ENTRY_OF % self._boot + b"".join(noted) + unused
 
     def _write(self, slot: int, entries: bytes) -> None:
-        if self._over:
-            return
         try:
-            os.pwrite(self._fd, entries, slot * SLOT_BYTES)
+            with self._lock:
+                if not self._over:
+                    os.pwrite(self._fd, entries, slot * SLOT_BYTES)
         except OSError as error:
             self._tell(error)
 

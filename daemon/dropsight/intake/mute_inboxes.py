@@ -39,6 +39,8 @@ class MuteInboxes:
         self._left_out: tuple[Watch, ...] = ()
         self._doubts: dict[_Places, PlacesLook] = {}
         """Looks at what is watched, while a walk hangs."""
+        self._lates: dict[_Places, PlacesLook] = {}
+        """The last of these that was late: what stops answering again and again is left out for longer."""
 
     def answering(self, config: Config) -> Config:
         """Return the config without the inboxes that do not answer; raises StoreError where none does."""
@@ -69,13 +71,15 @@ class MuteInboxes:
 
     def doubt(self, config: Config) -> bool:
         """Look at what is watched, again and again; tell whether some of it, but not all, has gone mute."""
-        for places in map(_places, config.watch):
+        for watch in config.watch:
+            places = _places(watch)
             if not ((look := self._doubts.get(places)) and look.hangs):
-                self._doubts[places] = PlacesLook(places, deep=True)
+                self._doubts[places] = DeepLook(places, self._lates.get(places), links=watch.follow_links)
         mute = {places: look for places, look in self._doubts.items() if look.hangs and look.is_late}
         if not mute or len(mute) == len(config.watch):
             return False
         self._looks = {**self._looks, **mute}
+        self._lates |= mute
         return True
 
     def believe(self) -> None:
@@ -107,12 +111,11 @@ class MuteInboxes:
 class PlacesLook:
     """A look at the places of an inbox, on a thread of its own; `late` is the last one, if it came back late.
 
-    Where it is `deep`, into all folders below the first: another share may be mounted there.
     `pause` is for how many seconds, beyond its `patience`, nobody looks again.
     """
 
-    def __init__(self, places: _Places, late: "PlacesLook | None" = None, *, deep: bool = False) -> None:
-        self._places, self._deep, self.took_seconds = places, deep, math.inf
+    def __init__(self, places: _Places, late: "PlacesLook | None" = None) -> None:
+        self._places, self.took_seconds = places, math.inf
         self.patience, self.pause = PATIENCE_SECONDS, 0.0
         if late:
             self.patience = min(max(2 * late.took_seconds, PATIENCE_SECONDS), LONGEST_PATIENCE_SECONDS)
@@ -144,9 +147,37 @@ class PlacesLook:
         for place in self._places:
             with suppress(OSError), os.scandir(place) as entries:
                 next(entries, None)
-        for _ in os.walk(self._places[0]) if self._deep else ():
-            self._got_on = time.monotonic()
+        self._look_below()
         self.took_seconds = time.monotonic() - self._began
+
+    def _look_below(self) -> None:
+        pass
+
+
+class DeepLook(PlacesLook):
+    """One into all folders below the inbox, where another share may be mounted; `links` are followed."""
+
+    def __init__(self, places: _Places, late: PlacesLook | None, *, links: bool) -> None:
+        self._links, self._seen = links, set[tuple[int, int]]()
+        super().__init__(places, late)
+
+    def _look_below(self) -> None:
+        for folder, below, _ in os.walk(self._places[0], followlinks=self._links):
+            self._got_on = time.monotonic()
+            if self._links:
+                below[:] = [name for name in below if self._is_new(os.path.join(folder, name))]
+
+    def _is_new(self, path: str) -> bool:
+        """Else a link that leads back would have no end."""
+        try:
+            found = os.stat(path)
+        except OSError:
+            return False
+        place = found.st_dev, found.st_ino
+        if place in self._seen:
+            return False
+        self._seen.add(place)
+        return True
 
 
 def _places(watch: Watch) -> _Places:

@@ -3,8 +3,8 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -38,21 +38,31 @@ class SlowInboxes:
 
     def __init__(self, state: Path | None = None) -> None:
         self._device = None if state is None else os.stat(state).st_dev
-        self._until: dict[Rooted, float] = {}
-        self._at_work: dict[object, tuple[Rooted, float]] = {}
+        self._disks: dict[Rooted, int] = {}
+        """Of inboxes on other disks: what one has to wait for, all on the same disk have."""
+        self._until: dict[object, float] = {}
+        self._at_work: dict[object, tuple[object, float]] = {}
+
+    def open(self, folders: Iterable[Rooted]) -> None:
+        """Look on which disks these are, while they answer."""
+        for folder in folders:
+            with suppress(OSError):
+                device = os.stat(folder.root).st_dev
+                if device != self._device:
+                    self._disks[folder] = device
 
     def holds(self, folder: Rooted) -> bool:
         """Whether it was slow lately, or is at this moment."""
-        now = time.monotonic()
-        return self._until.get(folder, 0.0) > now or any(
-            each is folder and now - began > SLOW_SECONDS for each, began in list(self._at_work.values())
+        now, disk = time.monotonic(), self._disk_of(folder)
+        return self._until.get(disk, 0.0) > now or any(
+            each == disk and now - began > SLOW_SECONDS for each, began in list(self._at_work.values())
         )
 
     @contextmanager
     def at_work(self, folder: Rooted) -> Iterator[None]:
         """Somebody touches a file of it, or two."""
         mine, began = object(), time.monotonic()
-        self._at_work[mine] = folder, began
+        self._at_work[mine] = self._disk_of(folder), began
         try:
             yield
         finally:
@@ -62,11 +72,14 @@ class SlowInboxes:
     def took(self, folder: Rooted, seconds: float) -> None:
         """Take note of how long that was."""
         if seconds >= SLOW_SECONDS and self._is_apart(folder):
-            self._until[folder] = time.monotonic() + REMEMBERED_SECONDS
+            self._until[self._disk_of(folder)] = time.monotonic() + REMEMBERED_SECONDS
 
     def is_own(self, device: int) -> bool:
         """Whether this is the disk of `state`."""
         return self._device in {None, device}
+
+    def _disk_of(self, folder: Rooted) -> object:
+        return self._disks.get(folder, folder)
 
     def _is_apart(self, folder: Rooted) -> bool:
         try:

@@ -84,6 +84,7 @@ def assemble(
         monitoring = _monitoring(config, stack)
         turns: Turns[Candidate] = Turns(monitoring.in_hand, monitoring.starts)
         slow = SlowInboxes(config.store.path.parent)
+        slow.open(exclusive.folders)
         backlog = Backlog(order=config.queue.order, turns=turns, slow=slow)
         look_at_secrets(config, monitoring.troubles)
         cameras = Changes(monitoring.urgent)
