@@ -16,7 +16,7 @@ Place: TypeAlias = tuple[DropFolder, bool]
 # A space, for one, in a path there.
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 # The table of mounts is read again after so long: it tells of a share without touching it.
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.1
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
@@ -26,6 +26,7 @@ class NearPlaces:
     def __init__(self, slow: SlowInboxes) -> None:
         self._is_own = slow.is_own
         self._far: set[Place] = set()
+        self._table = b""
         self._mounts: Mapping[str, str] = {}
         """The number of what is mounted, by where."""
         self._mounted_on: dict[Place, tuple[str, str | None]] = {}
@@ -34,14 +35,15 @@ class NearPlaces:
 
     def open(self, folders: Sequence[DropFolder]) -> None:
         """Look where they are, while they answer."""
-        self._mounts = _mounts()
+        self._table = _table()
+        self._mounts = _mounts(self._table)
         for folder in folders:
             for is_ok, place in ((True, folder.processed), (False, folder.failed)):
                 if self._is_there(folder.inbox.true) and self._is_there(place.true):
                     self._mounted_on[folder, is_ok] = place.true, self._mount_of(place.true)
                 else:
                     self._far.add((folder, is_ok))
-        self._look_at_mounts()
+        self._compare()
 
     def has(self, folder: DropFolder, record: Record) -> bool:
         """Whether images of this inbox with such a record stay on the journal's disk."""
@@ -61,7 +63,11 @@ class NearPlaces:
     def _look_at_mounts(self) -> None:
         """What something was mounted over, or in, is no longer near."""
         self._next_look = time.monotonic() + LOOK_SECONDS
-        self._mounts = _mounts()
+        if (table := _table()) != self._table:
+            self._table, self._mounts = table, _mounts(table)
+            self._compare()
+
+    def _compare(self) -> None:
         for place, (path, mounted) in self._mounted_on.items():
             within = any(each.startswith(path + os.sep) for each in self._mounts)
             if within or self._mount_of(path) != mounted:
@@ -81,10 +87,14 @@ class NearPlaces:
             return False
 
 
-def _mounts() -> Mapping[str, str]:
-    """Return the number of each mount by its place, the last of several there; see proc_pid_mountinfo(5)."""
+def _table() -> bytes:
     try:
-        rows = [line.split(" ", 5) for line in os.fsdecode(_MOUNTS.read_bytes()).splitlines()]
+        return _MOUNTS.read_bytes()
     except OSError:
-        return {}
+        return b""
+
+
+def _mounts(table: bytes) -> Mapping[str, str]:
+    """Return the number of each mount by its place, the last of several there; see proc_pid_mountinfo(5)."""
+    rows = [line.split(" ", 5) for line in os.fsdecode(table).splitlines()]
     return {_ESCAPED.sub(lambda found: chr(int(found[1], 8)), row[4]): row[0] for row in rows if len(row) > 5}
