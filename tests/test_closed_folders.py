@@ -16,6 +16,7 @@ from brokers import wait_until
 from daemons import PHOTOS, House
 from disks import may_not_read
 from dropsight.errors import DropsightError
+from dropsight.files.reserve import Reserve
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.closed_folders import FolderError, Refusals, remedy
 from dropsight.intake.in_hand import FILING, InHand
@@ -98,6 +99,7 @@ def filer_of(root: Path, backlog: Backlog, durability: Durability, hand: InHand)
         Syncing(troubles, images=False),
         Supervision(troubles),
         heartbeats=Heartbeats(),
+        reserve=Reserve(),
         nudge=lambda: None,
     )
     return Filer(

@@ -13,6 +13,7 @@ from daemons import PHOTOS, House, bounded_by
 from disks import small_disk
 from dropsight.config import Watch
 from dropsight.crashpoints import HANG_VARIABLE, VARIABLE
+from dropsight.files.reserve import Reserve
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
@@ -113,7 +114,9 @@ def test_what_is_put_while_a_thread_ends_is_done_all_the_same(
 ) -> None:
     monkeypatch.setattr("dropsight.journal.inbox_threads.IDLE_SECONDS", 0.0)
     done = list[int]()
-    threads = InboxThreads[int]("counting", lambda _: done.extend, heartbeats=Heartbeats(), done=lambda: None)
+    threads = InboxThreads[int](
+        "counting", lambda _: done.extend, heartbeats=Heartbeats(), reserve=Reserve(), done=lambda: None
+    )
     folder = DropFolder.open(Watch(path=tmp_path))
     for number in range(2_000):
         threads.put(folder, number)

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from dropsight.errors import StoreError
 from dropsight.files.original import FiledAt
+from dropsight.files.reserve import Reserve
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.durability import SYNC_SECONDS, Syncing
 from dropsight.journal.empty_folders import PassedFolders
@@ -48,6 +49,7 @@ class FilingThreads:
         supervision: Supervision,
         *,
         heartbeats: Heartbeats,
+        reserve: Reserve,
         nudge: Callable[[], None],
     ) -> None:
         self._results = results = _Results(heartbeats, nudge)
@@ -56,7 +58,7 @@ class FilingThreads:
             return _InboxFiling(folder, filing, syncing, supervision, results).work
 
         self._threads: InboxThreads[Recorded | Filed] = InboxThreads(
-            NAME, work_for, heartbeats=heartbeats, done=nudge
+            NAME, work_for, heartbeats=heartbeats, reserve=reserve, done=nudge
         )
         self.busy = 0
         """How many were put and not taken back yet."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from dropsight.files.reserve import Reserve
 from dropsight.intake.folder import DropFolder
 from dropsight.names import as_text
 from dropsight.status.heartbeats import Heartbeats
@@ -27,10 +28,12 @@ class InboxThreads(Generic[Job]):
         make: Callable[[DropFolder], Work[Job]],
         *,
         heartbeats: Heartbeats,
+        reserve: Reserve,
         done: Callable[[], None],
     ) -> None:
         """`make` gives the work for an inbox; `done` is called after each."""
         self._name, self._make, self._heartbeats, self._done = name, make, heartbeats, done
+        self._reserve = reserve
         self._threads: dict[DropFolder, _InboxThread[Job]] = {}
         self._lock = threading.Lock()
 
@@ -45,7 +48,9 @@ class InboxThreads(Generic[Job]):
             if (thread := self._threads.get(folder)) is None:
                 name = f"{self._name} {as_text(folder.root)}"
                 work = self._make(folder)
-                thread = self._threads[folder] = _InboxThread(name, work, self._heartbeats, self._done)
+                thread = self._threads[folder] = _InboxThread(
+                    name, work, self._heartbeats, self._reserve, self._done
+                )
         thread.put(job)
 
     def begin(self) -> None:
@@ -63,8 +68,16 @@ class InboxThreads(Generic[Job]):
 
 
 class _InboxThread(Generic[Job]):
-    def __init__(self, name: str, work: Work[Job], heartbeats: Heartbeats, done: Callable[[], None]) -> None:
-        self._name, self._work, self._heartbeats, self._done = name, work, heartbeats, done
+    def __init__(
+        self,
+        name: str,
+        work: Work[Job],
+        heartbeats: Heartbeats,
+        reserve: Reserve,
+        done: Callable[[], None],
+    ) -> None:
+        self._name, self._work, self._done = name, work, done
+        self._heartbeats, self._reserve = heartbeats, reserve
         self._jobs: list[Job] = []
         self._news = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -97,7 +110,7 @@ class _InboxThread(Generic[Job]):
     def _run(self) -> None:
         seconds: float | None = None
         while (jobs := self._next(seconds)) is not None:
-            with self._heartbeats.at_work(self._name):
+            with self._heartbeats.at_work(self._name), self._reserve.lent_where_short():
                 seconds = self._work(jobs)
             with self._news:
                 self.busy -= len(jobs)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 from dropsight import crashpoints
 from dropsight.errors import DamagedError
-from dropsight.files.reserve import Reserve
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import RECORDING
 from dropsight.journal.concluding import Conclusions
@@ -45,7 +44,7 @@ class Recorder:
         nudge = self._inbound.nudge
         self.conclusions = Conclusions(context.store, context.troubles, nudge=nudge)
         self.occurrences = Occurrences(context.store, context.events, context.troubles, nudge=nudge)
-        self._reserve = Reserve()
+        self._reserve = shared.reserve
         self._draining, self._drained = False, threading.Event()
         self.refuses = self._filer.refuses
         """Whether an image had better stay where it is for now. From any thread."""

@@ -4,6 +4,7 @@ import threading
 
 import msgspec
 
+from dropsight.files.reserve import Reserve
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.closed_folders import Refusals
 from dropsight.intake.in_hand import InHand
@@ -54,6 +55,7 @@ class SharedParts(msgspec.Struct, frozen=True):
     inbound: Inbound
     heartbeats: Heartbeats
     heartbeats_apart: Heartbeats
+    reserve: Reserve
     stopping: threading.Event
     chores: Chores
     reader: JournalReader
@@ -73,6 +75,7 @@ class SharedParts(msgspec.Struct, frozen=True):
             inbound=Inbound(),
             heartbeats=Heartbeats(),
             heartbeats_apart=Heartbeats(),
+            reserve=Reserve(),
             stopping=threading.Event(),
             chores=Chores(supervision),
             reader=reader,
@@ -139,6 +142,7 @@ def _syncer(context: RecorderContext, shared: SharedParts) -> Syncer:
         context.backlog,
         shared.inbound.put,
         heartbeats=shared.heartbeats_apart,
+        reserve=shared.reserve,
         nudge=shared.inbound.nudge,
         supervision=context.supervision,
     )
@@ -164,6 +168,7 @@ def _filer(context: RecorderContext, shared: SharedParts) -> Filer:
         shared.syncing,
         context.supervision,
         heartbeats=shared.heartbeats_apart,
+        reserve=shared.reserve,
         nudge=shared.inbound.nudge,
     )
     return Filer(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from dropsight import crashpoints
+from dropsight.files.reserve import Reserve
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.durability import Syncing
@@ -25,6 +26,7 @@ class Syncer:
         put: Callable[[Outcome], None],
         *,
         heartbeats: Heartbeats,
+        reserve: Reserve,
         nudge: Callable[[], None],
         supervision: Supervision,
     ) -> None:
@@ -32,7 +34,7 @@ class Syncer:
         self._syncing, self._backlog, self._put = syncing, backlog, put
         self._contained = supervision.contained
         self._threads: InboxThreads[Outcome] = InboxThreads(
-            NAME, self._work_for, heartbeats=heartbeats, done=nudge
+            NAME, self._work_for, heartbeats=heartbeats, reserve=reserve, done=nudge
         )
 
     @property
