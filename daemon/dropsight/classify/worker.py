@@ -69,7 +69,7 @@ class Worker:
 
     def __init__(self, number: int, interpreter: int, parts: WorkerParts) -> None:
         self.name, self.number, self.interpreter = f"worker-{number}", number, interpreter
-        self._number, self._chosen = number, parts.chosen
+        self._chosen = parts.chosen
         self._examiner = ImageExaminer(number, self.name, parts.examining)
         self._backlog, self._recorder, self._in_hand = parts.backlog, parts.recorder, parts.in_hand
         self._heartbeats, self._mishaps = parts.heartbeats, parts.mishaps
@@ -102,12 +102,12 @@ class Worker:
     def run(self) -> None:
         keep_the_core()
         most = 1
-        while group := self._backlog.take_group(most):
+        while not self._relieved and (group := self._backlog.take_group(most)):  # else after a bug
             began = time.monotonic()
             try:
                 classified = self._work_through(group)
             except RelievedError:
-                self._in_hand.clear(self._number)
+                self._in_hand.clear(self.number)
                 self._heartbeats.rest(self.name)
                 self._heartbeats_apart.rest(self.name)
                 return
@@ -135,7 +135,7 @@ class Worker:
         classified += self._classify_all()
         for candidate in group:
             self._backlog.is_through(candidate)
-        self._in_hand.clear(self._number)
+        self._in_hand.clear(self.number)
         self._heartbeats.rest(self.name)
         return classified
 
@@ -202,7 +202,7 @@ class Worker:
     def _prepare(self, engine: Engine, image: Examined) -> Work | None:
         drop = image.drop
         stage: Stage = "apart" if image.header.format in KINDS else "decode"
-        self._in_hand.note(self._number, image.candidate.path, stage)
+        self._in_hand.note(self.number, image.candidate.path, stage)
         try:
             look = image.plan.looks and self._onlooker.wants_look(drop.camera)
             with coming_again(image.candidate.folder):
@@ -218,7 +218,7 @@ class Worker:
         return Work(engine, image.plan, image.candidate, drop, image.header, prepared)
 
     def _invoke(self, work: Work) -> None:
-        self._in_hand.note(self._number, work.candidate.path, "invoke")
+        self._in_hand.note(self.number, work.candidate.path, "invoke")
         try:
             scores = pipeline.invoke(work.engine.models[self.interpreter], work.prepared)
         except ModelError as error:
