@@ -10,6 +10,7 @@ import pytest
 
 from brokers import mosquitto, wait_until
 from daemons import PHOTOS, House, command, running
+from dropsight.models.backends import locate
 from processes import begin
 from tiny_tflite import quick
 
@@ -26,14 +27,47 @@ def feed(house: House, count: int, *, batch: str) -> int:
     return resident
 
 
+# Two threads that classify 500 photos, with the libraries that the daemon needs, and nothing else.
+BARE = """
+import sqlite3, ssl, sys, threading
+import cv2, msgspec, numpy, paho.mqtt.client, yaml
+from ai_edge_litert.interpreter import Interpreter
+
+def work():
+    interpreter = Interpreter(model_path=sys.argv[1], num_threads=1)
+    interpreter.allocate_tensors()
+    tensor = interpreter.get_input_details()[0]
+    for number in range(250):
+        image = cv2.resize(cv2.imread(sys.argv[2 + number % len(sys.argv[2:])]), (224, 224))
+        interpreter.set_tensor(tensor["index"], image[None].view(tensor["dtype"]))
+        interpreter.invoke()
+    interpreters.append(interpreter)
+
+interpreters = []
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(int(open("/proc/self/statm").read().split()[1]) * 4096)
+"""
+
+
+def bare() -> int:
+    """Return the resident bytes of a process that does no more with 500 images than it must."""
+    arguments = [str(locate("builtin:efficientnet_lite0")), *map(str, PHOTOS)]
+    done = subprocess.run([sys.executable, "-c", BARE, *arguments], stdout=subprocess.PIPE, check=True)
+    return int(done.stdout)
+
+
 @pytest.mark.broker
 @pytest.mark.slow
-def test_500_images_leave_at_most_130_mb_resident_and_500_more_add_nothing(tmp_path: Path) -> None:
-    """A heap's usual breathing of 3 MiB is no growth."""
+def test_500_images_leave_a_quarter_more_than_a_bare_process_and_500_more_add_nothing(tmp_path: Path) -> None:
+    """A heap's usual breathing of 3 MiB is no growth. A library's bytes are the processor's matter."""
     with mosquitto(tmp_path) as broker, running(tmp_path, mqtt={"url": broker.url}) as house:
         first = feed(house, 500, batch="first")
         second = feed(house, 500, batch="second")
-    assert first <= 130e6
+    assert first <= 1.25 * bare()
     assert second <= first + 3 * MIB
 
 
