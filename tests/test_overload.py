@@ -3,7 +3,7 @@
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
 from dropsight.config import Watch
 from dropsight.intake.backlog import Backlog
-from dropsight.intake.clock import Clock
+from dropsight.intake.clock import Clock, is_set_by_timesyncd
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.lineup import Lineup, LineupByAge, Order, first, lineup
 
@@ -196,7 +196,7 @@ class Hands:
 
     def __init__(self, state: Path | None = None, *, wall: float = 2e9) -> None:
         self.wall, self.monotonic, self._state = wall, 500.0, state
-        self.is_set, self.boots = False, 0
+        self.network_at, self.boots = 0.0, 0
         self.start(boot="first")
 
     def start(self, *, boot: str) -> None:
@@ -207,7 +207,7 @@ class Hands:
             monotonic=lambda: self.monotonic,
             kept=kept,
             boot=boot,
-            is_set=lambda: self.is_set,
+            is_set=lambda since: self.network_at >= since,
         )
 
     def reboot(self, *, after: float) -> None:
@@ -221,9 +221,18 @@ class Hands:
         self.monotonic += seconds
         self.clock.look()
 
-    def set_by(self, seconds: float) -> None:
+    def set_by(self, seconds: float, *, network: bool = False) -> None:
         self.wall += seconds
+        if network:
+            self.network_at = self.wall
         self.clock.look()
+
+    def boot_in_1970(self) -> float:
+        """Boot without a clock; return what time it is."""
+        now, self.wall, self.monotonic = self.wall, 10.0, 10.0
+        self.boots += 1
+        self.start(boot=f"boot {self.boots}")
+        return now
 
 
 @given(st.floats(-400 * DAY, 400 * DAY), st.floats(0, DAY), st.floats(0, DAY))
@@ -316,7 +325,7 @@ def test_after_months_without_power_the_time_counts_once_the_clock_is_confirmed(
     hands.pass_by(3_600.0)
     hands.reboot(after=90 * DAY)
     assert hands.clock.age_seconds(stamp) == pytest.approx(3_600, abs=5)
-    hands.is_set = confirmed == "network"
+    hands.set_by(0.0, network=confirmed == "network")
     hands.pass_by(60.0 if confirmed == "network" else DAY)
     assert not hands.clock.doubt
     assert hands.clock.age_seconds(stamp) > 90 * DAY
@@ -346,6 +355,115 @@ def test_a_clock_that_jumps_far_ahead_is_in_doubt_in_the_next_life(tmp_path: Pat
     assert hands.clock.age_seconds(stamp) == pytest.approx(3_600, abs=5)
     hands.set_by(-1_500 * DAY)
     assert not hands.clock.doubt
+
+
+@pytest.mark.parametrize("confirmed", ["network", "day"])
+@pytest.mark.parametrize("started", ["in 1970", "where it stood"])
+def test_a_clock_that_was_behind_and_is_set_right_counts_ages_rightly_without_a_restart(
+    tmp_path: Path, started: str, confirmed: str
+) -> None:
+    """What was filed before that boot had no age until the next start, or lacked the time without power."""
+    hands = Hands(tmp_path)
+    stamp = hands.wall
+    hands.pass_by(3_600.0)
+    if started == "in 1970":
+        behind = hands.boot_in_1970() - hands.wall
+    else:
+        behind = 0.0
+        hands.reboot(after=0.0)
+    hands.pass_by(60.0)
+    assert hands.clock.age_seconds(stamp) == pytest.approx(3_660, abs=5)
+    hands.set_by(behind + 2 * DAY, network=confirmed == "network")
+    if confirmed == "day":
+        assert hands.clock.age_seconds(stamp) == pytest.approx(3_660, abs=5)
+        hands.pass_by(DAY)
+    assert not hands.clock.doubt
+    assert hands.clock.age_seconds(stamp) == pytest.approx(hands.wall - stamp, abs=5)
+
+
+def test_what_came_between_boot_and_start_by_a_clock_that_was_behind_has_its_age(tmp_path: Path) -> None:
+    """What waits is not too old once the clock is set."""
+    hands = Hands(tmp_path)
+    hands.reboot(after=0.0)
+    hands.pass_by(50.0)
+    stamp = hands.wall
+    hands.pass_by(50.0)
+    (tmp_path / "clock.json").unlink()
+    hands.start(boot="boot 1")
+    hands.set_by(20 * DAY, network=True)
+    assert hands.clock.age_seconds(stamp) == pytest.approx(50, abs=5)
+
+
+FAR = 1_500 * DAY
+
+
+def in_1970(hands: Hands) -> None:
+    """It was known no more what time it had been."""
+    now = hands.boot_in_1970()
+    hands.wall, hands.monotonic = now + FAR, 10.0
+    hands.start(boot="the next")
+
+
+def from_1970(hands: Hands) -> None:
+    hands.set_by(hands.boot_in_1970() - hands.wall + FAR)
+    hands.start(boot="boot 1")
+
+
+def long_after_the_boot(hands: Hands) -> None:
+    """A start took the time since the boot for that without a jump."""
+    hands.reboot(after=60.0)
+    hands.pass_by(2 * DAY)
+    hands.set_by(FAR)
+    hands.start(boot="boot 1")
+
+
+def while_nobody_looked(hands: Hands) -> None:
+    hands.reboot(after=60.0)
+    hands.wall += FAR
+    hands.start(boot="boot 1")
+
+
+def after_the_network_had_set_it(hands: Hands) -> None:
+    """The file that tells so stays."""
+    hands.reboot(after=60.0)
+    hands.set_by(1.0, network=True)
+    hands.set_by(FAR)
+    hands.start(boot="boot 1")
+
+
+def bit_by_bit(hands: Hands) -> None:
+    hands.reboot(after=60.0)
+    for _ in range(50):
+        hands.set_by(FAR / 50)
+    hands.start(boot="boot 1")
+
+
+@pytest.mark.parametrize(
+    "jump",
+    [in_1970, from_1970, long_after_the_boot, while_nobody_looked, after_the_network_had_set_it, bit_by_bit],
+)
+def test_a_clock_set_years_ahead_makes_nothing_old_by_whatever_way(
+    tmp_path: Path, jump: Callable[[Hands], None]
+) -> None:
+    """All that was filed was deleted."""
+    hands = Hands(tmp_path)
+    stamp = hands.wall
+    jump(hands)
+    hands.pass_by(60.0)
+    assert hands.clock.doubt
+    assert hands.clock.age_seconds(stamp) < 3 * DAY
+
+
+def test_timesyncd_s_word_is_of_no_clock_that_was_set_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "synchronized"
+    monkeypatch.setattr("dropsight.intake.clock.SYNCHRONIZED", told)
+    assert not is_set_by_timesyncd(0.0)
+    told.touch()
+    set_at = told.stat().st_mtime
+    assert is_set_by_timesyncd(set_at - 1.0)
+    assert not is_set_by_timesyncd(set_at + DAY)
 
 
 def test_a_short_time_without_power_is_no_doubt(tmp_path: Path) -> None:

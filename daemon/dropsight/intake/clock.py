@@ -4,8 +4,9 @@ File systems stamp by the wall clock. Each jump of it ends an epoch; within one,
 clock tell the same. Epochs are kept over restarts, of this process and of the machine: else what was
 stamped without a clock would be taken for very old in the next life.
 
-After a boot with a clock that is far ahead of what it was last, nobody knows whether the machine was off for
-so long, or its clock is wrong. Until that is known, the time in between counts for nothing.
+After a boot with a clock that is far ahead of what it was last, or with one that has never been set, and at
+a jump ahead, nobody knows whether the machine was off for so long, or its clock is wrong. Until that is
+known, the time in between counts for nothing.
 """
 
 import ctypes
@@ -49,7 +50,7 @@ class _Epoch(msgspec.Struct, frozen=True):
 
 
 class _Past(msgspec.Struct, frozen=True):
-    """An epoch in wall seconds; `behind` is by how much the clock was, judged by the newest one."""
+    """An epoch in wall seconds; `behind` is by how much the clock was, judged by what counts now."""
 
     begin: float
     end: float
@@ -59,7 +60,8 @@ class _Past(msgspec.Struct, frozen=True):
 class _Notes(msgspec.Struct, frozen=True):
     """`begin` and `offset` are of the newest epoch, in the life of the machine that `boot` names.
 
-    `seen` is what time it was last; `trusted` the offset that counts while that of the clock is in doubt.
+    `seen` is what time it was last; `trusted` the offset that counts while that of the clock is in doubt;
+    `jumped_at` when it jumped last, in monotonic seconds.
     """
 
     boot: str
@@ -68,17 +70,26 @@ class _Notes(msgspec.Struct, frozen=True):
     past: list[_Past]
     seen: float = 0.0
     trusted: float | None = None
+    jumped_at: float = 0.0
 
 
-def is_set() -> bool:
-    """Whether the network has set the clock: by the word of the kernel, or of systemd-timesyncd.
+def is_set(since: float) -> bool:
+    """Whether the network has set the clock since then: by the word of the kernel, or of systemd-timesyncd.
 
-    The unit's sandbox does not let us ask the kernel.
+    The unit's sandbox does not let us ask the kernel, which takes its word back where anybody sets the clock.
     """
     adjtimex = getattr(ctypes.CDLL(None), "adjtimex", None)
     if adjtimex and 0 <= adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES)) < _TIME_ERROR:
         return True
-    return SYNCHRONIZED.exists()
+    return is_set_by_timesyncd(since)
+
+
+def is_set_by_timesyncd(since: float) -> bool:
+    """It touches a file each time, which stays where the clock is set by somebody else after that."""
+    try:
+        return SYNCHRONIZED.stat().st_mtime >= since
+    except OSError:
+        return False
 
 
 class Clock:
@@ -90,19 +101,20 @@ class Clock:
         monotonic: Callable[[], float] = time.monotonic,
         kept: Path | None = None,
         boot: str = "",
-        is_set: Callable[[], bool] = is_set,
+        is_set: Callable[[float], bool] = is_set,
     ) -> None:
         self.wall, self.monotonic = wall, monotonic
         self.kept, self.boot, self._is_set = kept, boot, is_set
         self._lock = threading.Lock()
         self._epochs: list[_Epoch] = []
-        self._begin, self._started = wall(), monotonic()
-        self._former = self._offset = self._begin - self._started
-        """Wall less monotonic, by which is judged what was written before this process."""
+        self._looked_at = self._jumped_at = self._started = monotonic()
+        self._former = self._offset = self._begin = wall() - self._started
+        """Wall less monotonic: by the first is judged what was written before this boot."""
         self._trusted: float | None = None
-        self._jumped_at = self._noted_at = 0.0
+        self._noted_at = 0.0
         if kept:
             self._recall(kept)
+            self.look()
             self._note()
 
     @classmethod
@@ -117,7 +129,7 @@ class Clock:
     @property
     def doubt(self) -> str | None:
         """Why what the clock says of the time before this boot counts for nothing as yet."""
-        if self._trusted is None:
+        if self._trusted is None or self._offset <= self._trusted:
             return None
         days = (self._offset - self._trusted) / 86_400
         return (
@@ -129,33 +141,47 @@ class Clock:
     def look(self) -> None:
         with self._lock:
             offset = self.wall() - self.monotonic()
-            jumped = abs(offset - self._offset) > JUMP_SECONDS
-            if jumped:
-                self._doubt_jump(offset)
-                self._epochs.insert(0, _Epoch(self._begin, self.monotonic() + self._offset, self._offset))
-                self._begin, self._offset, self._jumped_at = self.wall(), offset, self.monotonic()
-            self._offset = offset
-            believed = self._trusted is not None and self._is_believed(self._trusted)
+            if jumped := abs(offset - self._offset) > JUMP_SECONDS:
+                self._turn(offset)
+            self._offset, self._looked_at = offset, self.monotonic()
+            believed = self._is_believed()
             if believed:
                 self._former, self._trusted = self._offset, None
             if jumped or believed or self.monotonic() - self._noted_at >= NOTED_SECONDS:
                 self._note()
 
-    def _doubt_jump(self, offset: float) -> None:
-        """Where it is far ahead, the next start is to judge by the clock of before."""
-        plausible = self.monotonic() + self._offset >= RELEASED
-        if plausible and offset - self._offset > FAR_JUMP_SECONDS and self._trusted is None:
-            self._trusted = self._offset
+    def _turn(self, offset: float) -> None:
+        """Begin another epoch; what was written just before this look may be of either."""
+        self._trusted = self._doubt_jump(offset)
+        self._epochs.insert(0, _Epoch(self._begin, self.monotonic() + self._offset, self._offset))
+        self._begin, self._jumped_at = self._looked_at + offset, self.monotonic()
 
-    def _is_believed(self, trusted: float) -> bool:
+    def _doubt_jump(self, offset: float) -> float | None:
+        """Return by what the next start is to judge where that is not by the new offset."""
+        counts = min(self._former, self._offset)
+        if self._trusted is not None:
+            if self._is_plausible(self._offset):  # it was in doubt already
+                return self._trusted
+            counts = self._trusted
+        far = offset - counts > FAR_JUMP_SECONDS or not self._is_plausible(offset)
+        return counts if far and self._is_plausible(counts) else None
+
+    def _is_plausible(self, offset: float) -> bool:
+        return self.monotonic() + offset >= RELEASED
+
+    def _is_believed(self) -> bool:
+        """Whether by this clock may be judged what was written before this boot, where it is not yet."""
+        ahead = self._offset - (self._former if self._trusted is None else self._trusted)
+        if not self._is_plausible(self._offset) or (self._trusted is None and ahead <= JUMP_SECONDS):
+            return False
         stood = self.monotonic() - self._jumped_at
-        return self._offset - trusted <= FAR_SECONDS or stood >= BELIEVED_SECONDS or self._is_set()
+        return ahead <= FAR_SECONDS or stood >= BELIEVED_SECONDS or self._is_set(self._begin)
 
     def since(self, stamp: float) -> float:
         """Return when, in monotonic seconds, a file with this stamp was written; never later than now.
 
-        What is older than the epochs that are known is taken to be as old as the clock said at the start of
-        this process; of a time before our release nothing is known, it counts from that start.
+        What is older than the epochs that are known is taken to be as old as the clock says that was believed
+        last; of a time before our release nothing is known, it counts from the start of this process.
         """
         now = self.monotonic()
         if not self._begin - JUMP_SECONDS <= stamp <= now + self._offset:
@@ -175,28 +201,29 @@ class Clock:
         notes = _load(path)
         if notes is None:
             return
-        newest = self._offset
-        if notes.boot == self.boot != "":
-            newest, self._trusted = notes.offset, notes.trusted
-            if abs(self._offset - newest) <= JUMP_SECONDS:
-                self._begin = min(self._begin, notes.begin)
-            else:  # it has jumped while nobody looked
-                self._epochs.append(_Epoch(notes.begin, self.monotonic() + newest, newest))
-        elif notes.seen >= RELEASED and self._offset - notes.seen > FAR_SECONDS:
+        same_boot = notes.boot == self.boot != ""
+        if same_boot:
+            self._begin, self._offset, self._trusted = notes.begin, notes.offset, notes.trusted
+        elif notes.seen >= RELEASED and self._is_odd_after(notes.seen):
             # As if it had begun to run again just then.
-            newest = self._trusted = notes.seen - self._started
-        if self._trusted is not None:
-            self._former = self._trusted
-        self._epochs += [_Epoch(past.begin, past.end, newest - past.behind) for past in notes.past]
+            self._trusted = notes.seen - self._started
+        self._former = self._offset if self._trusted is None else self._trusted
+        if same_boot:  # it may have jumped at any time since, while nobody looked
+            self._looked_at, self._jumped_at = max(notes.seen - self._former, 0.0), notes.jumped_at
+        self._epochs += [_Epoch(past.begin, past.end, self._former - past.behind) for past in notes.past]
+
+    def _is_odd_after(self, seen: float) -> bool:
+        return self._offset - seen > FAR_SECONDS or not self._is_plausible(self._offset)
 
     def _note(self) -> None:
         if self.kept is None:
             return
         del self._epochs[MOST_EPOCHS:]
-        past = [_Past(each.begin, each.end, self._offset - each.offset) for each in self._epochs]
+        counts = self._offset if self._trusted is None else self._trusted
+        past = [_Past(each.begin, each.end, counts - each.offset) for each in self._epochs]
         self._noted_at = self.monotonic()
-        seen = self._noted_at + (self._offset if self._trusted is None else self._trusted)
-        notes = _Notes(self.boot, self._begin, self._offset, past, seen, self._trusted)
+        seen = self._noted_at + counts
+        notes = _Notes(self.boot, self._begin, self._offset, past, seen, self._trusted, self._jumped_at)
         try:
             write_whole(self.kept, msgspec.json.encode(notes))
         except OSError as error:
