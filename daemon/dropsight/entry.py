@@ -9,6 +9,7 @@ from dropsight import cli
 from dropsight.commands import logs
 from dropsight.commands.faults import told_plainly
 from dropsight.names import show_all
+from dropsight.stderr import let_native_code_wait_for_nobody
 
 
 def main() -> None:
@@ -18,13 +19,14 @@ def main() -> None:
     with told_plainly(debug=False):
         order = cli.read(sys.argv[1:])
     with told_plainly(debug=order.debug):
-        logs.set_up(debug=order.debug)
         if order.command == "run":
+            let_native_code_wait_for_nobody()
             # NumPy's algebra, which the daemon does not use, would start one thread per core.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
             # Who wants the config read anew wants no end, which systemd would take for meant: not before the
             # daemon hears of it, nor after.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        logs.set_up(debug=order.debug)
         # Modules and what is in them are there to stay: the collector need not walk them, now or ever after.
         gc.disable()
         carry_out = order.load()

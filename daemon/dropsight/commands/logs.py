@@ -1,16 +1,16 @@
 """The daemon's own messages, for people: stderr, which systemd keeps in the system journal."""
 
-import io
 import logging
 import os
 import sys
 import threading
 import time
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 
 from dropsight.names import as_shown
+from dropsight.stderr import Unwaiting
 
 # Of one kind; a kind of "%s" says something else each time, and its authors have a pace of their own.
 MOST_LINES, MINUTE_SECONDS = 60, 60.0
@@ -68,7 +68,7 @@ class _Priorities(_OneLine):
 
 
 def set_up(*, debug: bool) -> None:
-    handler = logging.StreamHandler(_past_descriptor_2())
+    handler = logging.StreamHandler(Unwaiting(sys.stderr))
     if _is_journal():
         handler.setFormatter(_Priorities("%(message)s"))
     else:
@@ -79,13 +79,6 @@ def set_up(*, debug: bool) -> None:
     if not debug:
         for noisy in ("amqtt", "transitions", "asyncio"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
-
-
-def _past_descriptor_2() -> TextIO:
-    """Return a stream to where stderr leads now; that leads nowhere while a thread makes an interpreter."""
-    lasting = io.FileIO(os.dup(sys.stderr.fileno()), "w", closefd=False)
-    kind = sys.stderr
-    return io.TextIOWrapper(lasting, encoding=kind.encoding, errors=kind.errors, write_through=True)
 
 
 def mark(text: str, level: int = logging.ERROR) -> str:

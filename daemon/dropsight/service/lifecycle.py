@@ -15,12 +15,14 @@ from typing import Self
 from dropsight.config import Config
 from dropsight.errors import DropsightError
 from dropsight.status.control import ControlSocket
+from dropsight.stderr import Unwaiting
 
 log = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # timeout(1) signals its child and then the child's group: that is one wish.
 ONE_WISH_SECONDS = 0.5
+_AT_ONCE = "dropsight: stopped at once; images in progress stay in their folders\n"
 # Between a commit and what follows from it, only a start sorts out what is done and what is not.
 ESSENTIAL = {"recorder"}
 
@@ -115,9 +117,8 @@ class Lifecycle:
         if self._signalled_at is None:
             self._signalled_at = now
         elif now - self._signalled_at > ONE_WISH_SECONDS:
-            os.write(
-                sys.stderr.fileno(), b"dropsight: stopped at once; images in progress stay in their folders\n"
-            )
+            with contextlib.suppress(OSError):
+                Unwaiting(sys.stderr).write(_AT_ONCE)
             os._exit(128 + number)
 
     def _on_hangup(self, _number: int, _: FrameType | None) -> None:
