@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-PUBACK, SUBACK = 0x40, 0x90
+PUBLISH, PUBACK, SUBACK = 0x30, 0x40, 0x90
 
 
 class Proxy:
@@ -114,10 +114,32 @@ class HangingUp(Proxy):
                         continue
                     packets, said = _whole_packets(said + data)
                     for packet in packets:
-                        if self.forbidden in _spoken_of(packet):
+                        if self._hangs_up_on(packet):
                             self.hung_up += 1
                             return
                         out.sendall(packet)
+
+    def _hangs_up_on(self, packet: bytes) -> bool:
+        return self.forbidden in _spoken_of(packet)
+
+
+class OftenHangingUp(HangingUp):
+    """Closes the connection on each tenth message, whatever it is."""
+
+    _said = 0
+
+    def _hangs_up_on(self, packet: bytes) -> bool:
+        self._said += packet[0] & 0xF0 == PUBLISH
+        return packet[0] & 0xF0 == PUBLISH and self._said % 10 == 0
+
+
+@contextmanager
+def often_hanging_up(target_port: int) -> Iterator[OftenHangingUp]:
+    running = OftenHangingUp(target_port, b"")
+    try:
+        yield running
+    finally:
+        running.close()
 
 
 class Unacknowledging(Proxy):

@@ -13,7 +13,7 @@ import pytest
 from brokers import Mosquitto, Subscriber, free_port, mosquitto, wait_until
 from daemons import PHOTOS, House, bounded_by, running
 from dropsight.sinks.mqtt.suspects import RECORD_LOSSES
-from proxies import hanging_up, leaving, of_an_earlier_version, proxy, unacknowledging
+from proxies import hanging_up, leaving, of_an_earlier_version, often_hanging_up, proxy, unacknowledging
 
 pytestmark = pytest.mark.broker
 
@@ -427,6 +427,42 @@ def test_nothing_is_set_aside_as_a_broker_hangs_up_on_all_that_it_is_sent(tmp_pa
             assert (mqtt["published"], mqtt["set_aside"], mqtt["untold"]) == (2, 0, 0)
         finally:
             house.kill()
+
+
+@PROTOCOLS
+def test_records_get_on_where_a_broker_often_hangs_up(tmp_path: Path, protocol: str) -> None:
+    """The pauses grew with each loss, though records had been taken on the connection that was lost."""
+    with (
+        mosquitto(tmp_path) as broker,
+        often_hanging_up(broker.port) as unsteady,
+        Subscriber(broker.port) as subscriber,
+    ):
+        house = House(tmp_path, {"mqtt": {"url": unsteady.url, "protocol": protocol}})
+        house.under = bounded_by("dropsight.sinks.backoff", FIRST_SECONDS=0.2)
+        try:
+            house.start()
+            drop(house, 120)
+            all_delivered_in_order(house, subscriber, 120)
+            assert house.status()["mqtt"]["set_aside"] == 0
+        finally:
+            house.kill()
+
+
+def test_records_get_on_where_a_broker_that_acknowledges_them_alone_has_hung_up(tmp_path: Path) -> None:
+    """Each announcement that may have been the cause was waited for, and the records for all of them."""
+    with (
+        mosquitto(tmp_path) as broker,
+        unacknowledging(broker.port, but_on=b"/result/") as lossy,
+        Subscriber(broker.port) as subscriber,
+        running(tmp_path, mqtt={"url": lossy.url}) as house,
+    ):
+        drop(house, 10)
+        all_delivered_in_order(house, subscriber, 10)
+        lossy.cut()
+        wait_until(lambda: lossy.connections == 2)
+        drop(house, 190, start=10)
+        all_delivered_in_order(house, subscriber, 200)
+        assert lossy.connections == 2
 
 
 @pytest.mark.slow

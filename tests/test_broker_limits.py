@@ -13,12 +13,12 @@ import pytest
 from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, bounded_by, dropsight, running
 from dropsight.sinks.mqtt.announcing import Unpublished, fitted
+from dropsight.sinks.mqtt.in_flight import InFlight
 from dropsight.sinks.mqtt.suspects import (
     FEW_OF_A_KIND,
     HELD_LOSSES,
     RECORD_LOSSES,
     RECORD_WAITS,
-    InFlight,
     SuspectMessages,
 )
 from dropsight.status.troubles import Troubles
@@ -294,7 +294,7 @@ def test_only_what_was_alone_when_a_connection_was_lost_is_set_aside() -> None:
     suspects = SuspectMessages()
     for _ in range(9):
         assert flight(suspects, "a", "b", 7).lost() == []
-    assert [flight(suspects, "a").lost() for _ in range(2)] == [[], ["a"]]
+    assert [flight(suspects, "a").lost() for _ in range(HELD_LOSSES + 1)] == [[], [], ["a"]]
     assert suspects.rests("a")
     assert not suspects.rests("b")
 

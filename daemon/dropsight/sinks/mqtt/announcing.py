@@ -11,15 +11,16 @@ import msgspec
 from dropsight.errors import SinkError
 from dropsight.names import as_json
 from dropsight.sinks.mqtt.connection import Connection
+from dropsight.sinks.mqtt.in_flight import InFlight
 from dropsight.sinks.mqtt.incoming import Incoming
-from dropsight.sinks.mqtt.suspects import READING, SUBSCRIBING, InFlight, SuspectMessages
+from dropsight.sinks.mqtt.suspects import READING, SUBSCRIBING, SuspectMessages
 from dropsight.status.troubles import Troubles
 
 log = logging.getLogger(__name__)
 
 PART = "announcements"
-# A broker that answers nothing for so long has not hung up either.
-ALONE_SECONDS = 10.0
+# A broker that answers nothing for so long has not hung up either; at one connection only once for so long.
+ALONE_SECONDS, SILENT_SECONDS = 10.0, 1.0
 NAMED = 8
 
 
@@ -65,7 +66,8 @@ def _reasons(
 class Announcer:
     """For the session's thread. `settle` takes note of acknowledgements while one is waited for.
 
-    `give_way` sends a record, if any waits. `seconds_left`: for so long something may be waited for.
+    `give_way` sends a record, and tells whether any waited. `seconds_left`: for so long something may be
+    waited for.
     """
 
     def __init__(
@@ -75,11 +77,12 @@ class Announcer:
         untold: Unpublished,
         *,
         settle: Callable[[Sequence[int]], None],
-        give_way: Callable[[], None],
+        give_way: Callable[[], bool],
         seconds_left: Callable[[], float],
     ) -> None:
         self._connection, self._flight, self._untold = connection, flight, untold
         self._settle, self._give_way, self._seconds_left = settle, give_way, seconds_left
+        self._patience_seconds = ALONE_SECONDS
         self.is_waiting = False
         """Whether one waits for a place."""
 
@@ -164,16 +167,25 @@ class Announcer:
         return mid
 
     def _is_alone(self, key: str) -> bool:
-        """Whether it has to be, as a connection may have been lost over it: then it is; raises SinkError."""
+        """Whether it has to be, as a connection may have been lost over it: then it is; raises SinkError.
+
+        The records that wait go before.
+        """
         if is_suspect := self._untold.suspects.suspects(key):
+            while self._give_way():
+                pass
             self._wait_until_all_landed()
         return is_suspect
 
     def _wait_until_all_landed(self) -> None:
-        """For a while; raises SinkError for a loss."""
-        deadline = time.monotonic() + ALONE_SECONDS
+        """For as long as it gets on, and a while; raises SinkError for a loss."""
+        count, deadline = len(self._flight), time.monotonic() + self._patience_seconds
         while self._flight and (left := min(deadline - time.monotonic(), self._seconds_left())) > 0:
             self._settle(self._connection.acknowledged(timeout=left))
+            if len(self._flight) < count:
+                count, deadline = len(self._flight), time.monotonic() + self._patience_seconds
+        if time.monotonic() >= deadline and self._flight.let_go():
+            self._patience_seconds = min(SILENT_SECONDS, ALONE_SECONDS)
 
     def _has_place(self) -> bool:
         """Wait for one; of every two that are waited for, the first is a record's, if there is any.

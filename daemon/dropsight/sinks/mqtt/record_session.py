@@ -13,9 +13,9 @@ from dropsight.sinks.mqtt.announcing import fitted
 from dropsight.sinks.mqtt.camera_session import SPARE_RECORD
 from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.event_session import EventSession
+from dropsight.sinks.mqtt.in_flight import InFlight
 from dropsight.sinks.mqtt.publisher_parts import PublisherParts
 from dropsight.sinks.mqtt.refusals import PassingReason
-from dropsight.sinks.mqtt.suspects import InFlight
 
 BATCH = 64
 ACKNOWLEDGE_SECONDS = 0.05
@@ -71,10 +71,9 @@ class RecordSession:
         while self._publish_next():
             pass
 
-    def publish_one(self) -> None:
-        """Beside what else there is, unless it has to be alone."""
-        if not self.have_suspects:
-            self._publish_next()
+    def publish_one(self) -> bool:
+        """Beside what else there is, unless it has to be alone; tell whether there was one."""
+        return not self.have_suspects and self._publish_next()
 
     @property
     def have_suspects(self) -> bool:

@@ -14,12 +14,12 @@ from dropsight.sinks.mqtt.announcing import Announcer
 from dropsight.sinks.mqtt.camera_session import CameraSession
 from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.event_session import EventSession
+from dropsight.sinks.mqtt.in_flight import InFlight
 from dropsight.sinks.mqtt.incoming import Incoming
 from dropsight.sinks.mqtt.publisher_parts import PublisherParts
 from dropsight.sinks.mqtt.record_session import NotTakenError, RecordSession
 from dropsight.sinks.mqtt.retiring import retire_former
 from dropsight.sinks.mqtt.rivals import OFFLINE, ONLINE
-from dropsight.sinks.mqtt.suspects import InFlight
 from dropsight.status.troubles import REMIND_SECONDS
 
 log = logging.getLogger(__name__)
@@ -143,8 +143,8 @@ class Session:
             return False
         return not self._records.are_outstanding() or time.monotonic() >= ending.deadline
 
-    def _give_way(self) -> None:
-        self._records.publish_one()
+    def _give_way(self) -> bool:
+        return self._records.publish_one()
 
     def _seconds_left(self) -> float:
         """For so long something may be waited for; there is a little time for all that is said at the end."""
@@ -236,6 +236,8 @@ class Session:
                 log.warning("the broker rejected an announcement: %s: %s", key, reason)
         records = [key for key in landed.values() if isinstance(key, int)]
         self._records.settle(records, others=len(landed) > len(records))
+        if records:  # the connection may not outlast what is announced
+            self._look_whether_it_works()
         self._records.look_whether_it_answers(for_others=self._announcer.is_waiting)
 
     def _publish_stats(self) -> None:

@@ -1,0 +1,135 @@
+"""What is on the way on one connection, and what is held back on it."""
+
+import math
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from dropsight.errors import SinkError
+from dropsight.sinks.mqtt.suspects import READING, SUBSCRIBING, SuspectMessages
+
+# No message has this number.
+DEPARTING = 0
+
+
+class InFlight:
+    """What is on the way on one connection, by the number that its acknowledgement will have.
+
+    What is silent (QoS 0) has none: it has passed once something that was sent after it has. It is not
+    counted as being on the way.
+    """
+
+    def __init__(self, suspects: SuspectMessages) -> None:
+        self._suspects = suspects
+        self._keys: dict[int, str | int] = {}
+        self._silent: dict[str, int] = {}
+        self._began_at = time.monotonic()
+        self._held, self._released, self._let_go = set[str | int](), set[str | int](), set[int]()
+        self.takes_others = False
+        """Whether the broker has taken a message on this connection."""
+
+    @property
+    def lasted(self) -> float:
+        return time.monotonic() - self._began_at
+
+    def is_held(self, key: str | int) -> bool:
+        """Whether it is not to be sent yet; then it is known to wait."""
+        if self._suspects.has_to_last(key) is None:
+            return False
+        self._held.add(key)
+        return self.seconds_held(key) > 0
+
+    def seconds_held(self, key: str | int) -> float:
+        """How long it is held back; infinity until the broker takes another.
+
+        Of those that are, while none is taken, one goes first: the one that was not tried for longest.
+        """
+        has_to_last = self._suspects.has_to_last(key)
+        if has_to_last is None:
+            return 0.0
+        if not self.takes_others and self._suspects.longest_untried(self._held | self._released) != key:
+            return math.inf
+        return max(has_to_last - self.lasted, 0.0)
+
+    @property
+    def holds_any(self) -> bool:
+        """Whether any is yet to be sent, or was let go."""
+        return bool(self._held or self._let_go)
+
+    def seconds_to_release(self) -> float:
+        """How long until one that was held back may be sent, infinity where none is known to be."""
+        if self._released:  # those that nobody has told since make room
+            return 0.0
+        return min(map(self.seconds_held, self._held), default=math.inf)
+
+    def release(self) -> bool:
+        """Tell whether announcements that were held back may be sent now: all are to be told again."""
+        self._released = set()
+        self._released = {key for key in self._held if self.seconds_held(key) <= 0}
+        self._held -= self._released
+        return any(isinstance(key, str) for key in self._released)
+
+    def __len__(self) -> int:
+        return len(self._keys) - len(self._silent)
+
+    def __contains__(self, mid: int) -> bool:
+        return mid in self._keys
+
+    def began(self, mid: int, key: str | int) -> None:
+        self._held.discard(key)
+        self._keys[mid] = key
+
+    def depart(self, key: str | int, send: Callable[[], int | None]) -> int | None:
+        """Send it; a broker may hang up so soon that the client takes it for not sent."""
+        try:
+            return send()
+        except SinkError:
+            self._keys[DEPARTING] = key
+            raise
+
+    def began_silently(self, mid: int, key: str) -> None:
+        self._keys.pop(self._silent.get(key, -1), None)
+        self._keys[mid], self._silent[key] = key, mid
+
+    def ended(self, mids: Sequence[int], *, refused: Collection[int] = ()) -> Mapping[int, str | int]:
+        """Return what has landed, if only to be refused."""
+        silent = self._silent.values()
+        landed = {mid: self._keys[mid] for mid in mids if mid in self._keys and mid not in silent}
+        if landed and silent:
+            self._silence_ends(landed)
+        for mid, key in landed.items():
+            del self._keys[mid]
+            if mid not in refused:
+                self._suspects.passed(key)
+                self.takes_others |= isinstance(key, int) or not key.startswith((SUBSCRIBING, READING))
+        return landed
+
+    def let_go(self) -> bool:
+        """Count no announcement as on the way that is: the broker has not hung up on it. Tell if any was."""
+        silent = self._silent.values()
+        gone = {mid for mid, key in self._keys.items() if isinstance(key, str) and mid not in silent}
+        for mid in gone:
+            self._suspects.passed(self._keys.pop(mid))
+        self._let_go |= gone
+        return bool(gone)
+
+    def _silence_ends(self, landed: Mapping[int, str | int]) -> None:
+        """Let go of what was sent before the last of these, without a word of its own."""
+        sent = list(self._keys)
+        last = max(sent.index(mid) for mid in landed)
+        for key, mid in list(self._silent.items()):
+            if sent.index(mid) < last:
+                del self._silent[key], self._keys[mid]
+                self._suspects.passed(key)
+
+    def lost(self) -> Sequence[str | int]:
+        return self.lost_over(set(self._keys.values()))
+
+    def waited(self) -> None:
+        """Take note, as the connection is lost, of what was held back though the broker took others."""
+        if self.takes_others:
+            self._suspects.waited(self._held)
+
+    def lost_over(self, keys: Collection[str | int]) -> Sequence[str | int]:
+        """Take note of it, and return what is set aside now."""
+        decides = self.takes_others or self._held <= set(keys)
+        return self._suspects.lost(keys, lasted=self.lasted, decides=decides)
