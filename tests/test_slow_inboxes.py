@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from brokers import wait_until
+from clips import make_clip, of_photos
 from daemons import PHOTOS, House, bounded_by
 from disks import FailingDisk, failing_disk
 from dropsight.config import Watch
@@ -20,6 +21,7 @@ from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.mute_inboxes import DeepLook
 from dropsight.intake.slow_inboxes import SlowInboxes
+from shares import OneFileShare
 from test_late_disks import mute_share
 from test_many_waiting import scanner_of
 from test_watch import drop, is_taken
@@ -97,6 +99,53 @@ def test_a_share_that_stops_answering_holds_up_no_image_of_another_inbox(
         for number in range(6):
             is_taken(drop(house.inbox, number))
         assert len(house.records()) == 9
+
+
+def clip(path: Path) -> Path:
+    return make_clip(path, [picture for picture in of_photos(PHOTOS[:3]) for _ in range(30)])
+
+
+@pytest.mark.slow
+@AS_ROOT
+def test_a_share_that_stops_answering_holds_up_no_clip_of_another_inbox(tmp_path: Path) -> None:
+    """The one thread for clips stood before it, until the watchdog ended the daemon."""
+    house = two_inboxes(tmp_path)
+    camera, made = tmp_path / "disk" / "inbox" / "cam", clip(tmp_path / "made.mp4")
+    with ExitStack() as stack:
+        stack.callback(house.kill)
+        house.start()
+        camera.mkdir()
+        pause(house, on=True)
+        for number in range(3):
+            shutil.copy(made, camera / f"late-{number}.mp4")
+        wait_until(lambda: house.counters()["waiting"] == 3)
+        server = mute_share(camera)
+        stack.callback(lambda: subprocess.run(["umount", "--lazy", camera], check=False))
+        stack.callback(os.close, server)
+        pause(house, on=False)
+        for number in range(2):
+            is_taken(Path(shutil.copy(made, house.inbox / f"{number}.mp4")))
+        assert len(house.records()) == 2
+
+
+@pytest.mark.slow
+@AS_ROOT
+def test_a_share_that_stops_answering_amid_a_clip_holds_up_no_other_clip_nor_fails_it(tmp_path: Path) -> None:
+    """Others waited for half an hour, and then it was refused as one that takes too long to decode."""
+    kept = {"path": "disk/inbox", "after": "keep", "failed": "failed"}
+    house = House(tmp_path, {"watch": [kept, {"path": "inbox"}]})
+    camera, made = tmp_path / "disk" / "inbox" / "cam", clip(tmp_path / "made.mp4").read_bytes()
+    camera.mkdir(parents=True)
+    with ExitStack() as stack:
+        stack.callback(house.kill)
+        share = stack.enter_context(OneFileShare(camera, "a.mp4", made, reads=len(made) // 4096 * 3 // 2))
+        house.start()
+        assert share.is_mute.wait(30.0)
+        is_taken(Path(shutil.copy(tmp_path / "made.mp4", house.inbox / "1.mp4")))
+        assert [record["image_path"] for record in house.records()] == ["1.mp4"]
+        share.answer()
+        wait_until(lambda: len(house.records()) == 2)
+        assert {record["status"] for record in house.records()} == {"ok"}
 
 
 @pytest.mark.slow

@@ -37,6 +37,7 @@ _START = (
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
 _LOOK_SECONDS, _SHORTEST_SECONDS = 1.0, 0.1
+_WAITING = {"S", "D"}
 # Of what goes to a process or comes from it, at a time: as much as a pipe holds.
 _PIECE_BYTES = 2**16
 # Whoever works on a piece of what it has made takes no longer, unless all stand still.
@@ -112,6 +113,8 @@ class WorkingTime:
         self._pid, self._seconds, self._asleep = pid, seconds, set(asleep)
         self._patience = seconds if patience is None else patience
         self._worked = self._stood = 0.0
+        self.still_seconds = 0.0
+        """For how long it has not worked at all now, nor wanted to."""
         self._used, self._looked_at = self._look()[0], time.monotonic()
 
     @property
@@ -143,18 +146,20 @@ class WorkingTime:
         """Note what it has done since the last time, while it was waited for; short waits count as work."""
         if time.monotonic() - self._looked_at < _SHORTEST_SECONDS:
             return  # the kernel counts in ticks: of a hundredth, none may have been its own
-        elapsed, (used, is_asleep) = self._elapsed(), self._look()
-        busy = elapsed if is_asleep else used - self._used
+        elapsed, (used, states) = self._elapsed(), self._look()
+        busy = elapsed if states <= self._asleep else used - self._used
         worked = min(busy, elapsed, _LOOK_SECONDS)
+        is_still = used == self._used and states <= _WAITING
+        self.still_seconds = self.still_seconds + elapsed if is_still else 0.0
         self._worked, self._stood, self._used = self._worked + worked, self._stood + elapsed - worked, used
 
     def made_wait(self) -> None:
         """Note that it, or its work, was kept waiting since the last time, by who has asked for it."""
         self._worked += min(self._elapsed(), _LONGEST_STEP_SECONDS)
+        self.still_seconds = 0.0
 
-    def _look(self) -> tuple[float, bool]:
-        used, states = _used(self._pid)
-        return used, states <= self._asleep
+    def _look(self) -> tuple[float, set[str]]:
+        return _used(self._pid)
 
     def _elapsed(self) -> float:
         before, self._looked_at = self._looked_at, time.monotonic()

@@ -5,27 +5,25 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
 from msgspec.structs import replace
 
-from dropsight.classify.work import CameraListener, Engine, Explains, UnsureAnswer
+from dropsight.classify.work import Engine, UnsureAnswer
+from dropsight.classify.worker import WorkerParts
 from dropsight.config import Config
 from dropsight.errors import ImageError, MachineError, MemoryShortError, ModelError
 from dropsight.images.company import COMPANY
 from dropsight.inference import clip_records, image_records
 from dropsight.inference.clips import ClipAnswer, ClipSettings, classify_clip, seen_at
 from dropsight.inference.planning import Plan
-from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.clip_examiner import ClipExaminer, ExaminedClip
-from dropsight.intake.examiner import ExaminerParts, Refused
+from dropsight.intake.examiner import Refused
 from dropsight.intake.in_hand import CLIPS
 from dropsight.intake.trying_alone import TRIALS
-from dropsight.journal.mishaps import Mishaps
-from dropsight.journal.recorder import Recorder
 from dropsight.journal.recording import Finished
 from dropsight.models.spec import Model
 from dropsight.status.heartbeats import Heartbeats
@@ -45,44 +43,54 @@ PATIENCE_SECONDS, CLIP_PATIENCE_SECONDS, BUSY_SECONDS = 2.0, 300.0, 0.2
 class ClipWorker:
     """`run` belongs on a thread of its own, of a low priority, with an interpreter of its own.
 
+    One that waits for a disk, which may not answer, can be relieved: it goes on with the clip that it has in
+    hand once it gets on, and takes no other. `number` counts those that have relieved each other.
+
     What is noted as in hand is the invoking alone: while the other process decodes, nothing of a clip can end
     this one, and a clip may take minutes, in which much else may.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        *,
-        chosen: Callable[[], tuple[Engine, Plan]],
-        examining: ExaminerParts,
-        recorder: Recorder,
-        mishaps: Mishaps,
-        onlooker: CameraListener,
-        explanations: Explains | None,
-    ) -> None:
+    def __init__(self, number: int, config: Config, parts: WorkerParts) -> None:
         assert config.video  # noqa: S101 - else there is no such thread
-        self.heartbeats = Heartbeats()
+        self.number, self.name = number, f"{NAME}-{number}" if number else NAME
+        self.heartbeats, self._heartbeats_apart = Heartbeats(), parts.heartbeats_apart
         self._settings = ClipSettings.of(config.video)
-        self._chosen, self._recorder, self._mishaps = chosen, recorder, mishaps
-        self._onlooker, self._explanations = onlooker, explanations
-        self._backlog: Backlog = examining.backlog
-        self._in_hand = examining.in_hand
-        self._examiner = ClipExaminer(CLIPS, NAME, replace(examining, heartbeats=self.heartbeats))
+        self._chosen, self._recorder, self._mishaps = parts.chosen, parts.recorder, parts.mishaps
+        self._onlooker, self._explanations = parts.onlooker, parts.explanations
+        self._backlog, self._in_hand = parts.backlog, parts.in_hand
+        self._slot = CLIPS - number
+        self._examiner = ClipExaminer(
+            self._slot, self.name, replace(parts.examining, heartbeats=self.heartbeats)
+        )
         bounds = ClipBounds(
             max_pixels=config.limits.max_pixels, damaged_too=config.limits.damaged == "accept"
         )
-        self._decoder = ClipDecoder(bounds, stopping=lambda: self._backlog.stopped)
+        self._decoder = ClipDecoder(bounds, stopping=lambda: self._backlog.stopped, at_disk=self._at_disk)
         self._opened: tuple[Engine, Model] | None = None
         self._killed: Counter[str] = Counter()
         self._told, self._patience = False, 0.0
         self._began = 0
         """The mark in the company of what is large, as of the clip in hand."""
+        self._candidate: Candidate | None = None
+        self._is_at_disk = self._relieved = False
+        self._lock = threading.Lock()
+
+    def relieve(self, *, seconds: float) -> bool:
+        """Where it has waited for a disk for so long, have it take no other clip. From any thread."""
+        with self._lock:
+            waits = self._is_at_disk and self.heartbeats.overdue(seconds)
+            if self._relieved or not waits or not self._candidate:
+                return False
+            self._relieved = True
+            self._backlog.clip_hangs(self._candidate)
+            self._heartbeats_apart.beat(self.name, at=self._candidate.path)
+            return True
 
     def run(self) -> None:
         # Interpreters' own threads are started by this one, and inherit it.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         try:
-            while not self._backlog.stopped:
+            while not (self._backlog.stopped or self._relieved):
                 candidate = self._backlog.take_clip(
                     seconds=REST_SECONDS if self._opened or self._decoder.pid else None
                 )
@@ -96,36 +104,56 @@ class ClipWorker:
                     raise
         finally:
             self._rest()
+            self._heartbeats_apart.rest(self.name)
 
     def _rest(self) -> None:
         self._opened = None
         self._decoder.close()
 
     def _work_on(self, candidate: Candidate) -> None:
-        self.heartbeats.beat(NAME, at=candidate.path)
+        self._candidate = candidate
         engine, plan = self._chosen()
         found: ExaminedClip | Refused | None = None
         try:
-            found = self._examiner.examine(candidate, plan)
-            self._in_hand.clear(CLIPS)
+            with self._at_disk():
+                found = self._examiner.examine(candidate, plan)
+            self._in_hand.clear(self._slot)
             if isinstance(found, ExaminedClip):
                 with found.file:
+                    self._end_if_late()
                     self._classify(engine, found)
             else:
+                self._end_if_late()
                 self._mishaps.settled(candidate)
                 self._record(found)
         except Exception as error:  # noqa: BLE001 - one clip's, whatever it is
             self._judge(error, candidate, plan, found if isinstance(found, ExaminedClip) else None)
         finally:
-            self._in_hand.clear(CLIPS)
-            self.heartbeats.rest(NAME)
+            self._candidate = None
+            self._in_hand.clear(self._slot)
+
+    @contextmanager
+    def _at_disk(self) -> Iterator[None]:
+        """Wait for the disk of the clip in hand, and be relieved meanwhile."""
+        self.heartbeats.beat(self.name, at=self._candidate.path if self._candidate else "")
+        self._is_at_disk = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._is_at_disk = False
+            self.heartbeats.rest(self.name)
+
+    def _end_if_late(self) -> None:
+        """Raise MachineError where a disk held it up until after the stop: nobody records any more."""
+        if self._relieved and self._backlog.stopped:
+            raise MachineError("clips wait: stopped")
 
     def _classify(self, engine: Engine, clip: ExaminedClip) -> None:
         candidate, drop, plan = clip.candidate, clip.drop, clip.plan
         self._tell_of_reader()
         self._patience = CLIP_PATIENCE_SECONDS
-        self.heartbeats.rest(NAME)  # the other process has deadlines of its own
-        try:
+        try:  # the other process has deadlines of its own
             lend = partial(self._lend, engine, candidate.path)
             with COMPANY.joined() as self._began:
                 answer: ClipAnswer | ImageError = classify_clip(
@@ -136,7 +164,9 @@ class ClipWorker:
         except ImageError as error:
             answer = error
         self._killed.pop(candidate.path, None)
-        clip.file.look_again()
+        with self._at_disk():
+            clip.file.look_again()
+        self._end_if_late()
         if _changed(drop.stat, clip.file.stat):  # its writer has gone on with it
             self._backlog.postpone(candidate, seconds=candidate.folder.settings.settle_seconds)
         elif isinstance(answer, ClipAnswer):
@@ -169,13 +199,13 @@ class ClipWorker:
         """Lend the interpreter for a frame, once no image waits for one."""
         self._let_images_by()
         model = self._model_of(engine)
-        self._in_hand.note(CLIPS, path, "invoke")
-        self.heartbeats.beat(NAME, at=path)
+        self._in_hand.note(self._slot, path, "invoke")
+        self.heartbeats.beat(self.name, at=path)
         try:
             yield model
         finally:
-            self.heartbeats.rest(NAME)
-            self._in_hand.clear(CLIPS)
+            self.heartbeats.rest(self.name)
+            self._in_hand.clear(self._slot)
 
     def _let_images_by(self) -> None:
         began = time.monotonic()

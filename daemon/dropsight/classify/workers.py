@@ -2,8 +2,9 @@
 
 import itertools
 import threading
+from collections.abc import Collection
 
-from dropsight.classify.clip_worker import NAME, ClipWorker
+from dropsight.classify.clip_worker import ClipWorker
 from dropsight.classify.work import Engine, InForce, WorkerServices
 from dropsight.classify.worker import Worker, WorkerParts
 from dropsight.inference.planning import Plan
@@ -66,16 +67,17 @@ class Workers:
         )
         count = len(in_force.engine.models)
         self._bodies = [Worker(number, number, parts) for number in range(count)]
-        self._clips = _clip_worker(in_force, parts) if examining.clips else None
+        self._clips = ClipWorker(0, in_force.config, parts) if examining.clips else None
         self._threads: dict[Worker, threading.Thread] = {}
-        self._clip_thread: threading.Thread | None = None
+        self._clip_threads: dict[ClipWorker, threading.Thread] = {}
+        self._config = in_force.config
         self._supervision = supervision
 
     def start(self) -> None:
         begin = self._supervision.start
         self._threads = {body: begin(body.name, body.run) for body in self._bodies}
         if self._clips:
-            self._clip_thread = begin(NAME, self._clips.run)
+            self._clip_threads = {self._clips: begin(self._clips.name, self._clips.run)}
 
     def relieve(self) -> None:
         """Have others go on for those that wait for a disk; raises MachineError without room for a thread."""
@@ -87,11 +89,23 @@ class Workers:
         for place, body in enumerate(self._bodies):
             if body.relieve(seconds=RELIEF_SECONDS):
                 taken = {each.number for each in self._threads}
-                number = next(number for number in itertools.count() if number not in taken)
-                self._bodies[place] = Worker(number, body.interpreter, self._parts)
+                self._bodies[place] = Worker(_free(taken), body.interpreter, self._parts)
         for body in self._bodies:
             if body not in self._threads:
                 self._threads[body] = self._supervision.start(body.name, body.run, patience_seconds=0.0)
+        self._relieve_clips()
+
+    def _relieve_clips(self) -> None:
+        if not self._clips:
+            return
+        alive = {body: thread for body, thread in self._clip_threads.items() if thread.is_alive()}
+        if self._clips.relieve(seconds=RELIEF_SECONDS):
+            number = _free({each.number for each in alive})
+            self._clips = ClipWorker(number, self._config, self._parts)
+        if self._clips not in self._clip_threads:
+            begin = self._supervision.start
+            alive[self._clips] = begin(self._clips.name, self._clips.run, patience_seconds=0.0)
+        self._clip_threads = alive
 
     def overdue(self, seconds: float) -> list[str]:
         """Name who has been at one piece of work for longer than this."""
@@ -104,10 +118,11 @@ class Workers:
             thread = self._threads.get(body)
             while thread and thread.is_alive() and not body.relieve(seconds=RELIEF_SECONDS):
                 thread.join(_LOOK_SECONDS)
-        while self._clips and self._clip_thread and self._clip_thread.is_alive():
+        thread = self._clip_threads.get(self._clips) if self._clips else None
+        while self._clips and thread and thread.is_alive():
             if self._clips.heartbeats.overdue(2 * RELIEF_SECONDS):
                 break
-            self._clip_thread.join(_LOOK_SECONDS)
+            thread.join(_LOOK_SECONDS)
 
     def _chosen(self) -> tuple[Engine, Plan]:
         hurry = not (self._in_force.config.queue.tta_when_behind or self._once)
@@ -142,13 +157,5 @@ def _examining(
     )
 
 
-def _clip_worker(in_force: InForce, parts: WorkerParts) -> ClipWorker:
-    return ClipWorker(
-        in_force.config,
-        chosen=parts.chosen,
-        examining=parts.examining,
-        recorder=parts.recorder,
-        mishaps=parts.mishaps,
-        onlooker=parts.onlooker,
-        explanations=parts.explanations,
-    )
+def _free(taken: Collection[int]) -> int:
+    return next(number for number in itertools.count() if number not in taken)

@@ -96,6 +96,11 @@ class Backlog(BacklogState):
         """Of several workers, one is left to inboxes whose disks are quick."""
         self._slow_turns.most = max(workers - 1, 1)
 
+    def clip_hangs(self, candidate: Candidate) -> None:
+        """Have no other clip of its disk be taken until it has got on."""
+        with self._lock:
+            self._clips.hanging.add(candidate)
+
     def is_through(self, candidate: Candidate) -> None:
         """Its worker is done with it, whatever is still to follow."""
         with self._lock:
@@ -242,6 +247,7 @@ class Backlog(BacklogState):
         return None if self._stopped else candidate
 
     def _leave(self, candidate: Candidate) -> None:
+        self._clips.hanging.discard(candidate)
         left = self.turns.leave(candidate) | self._large.leave(candidate)
         if left | self._slow_turns.leave(candidate):
             self._wake_all()

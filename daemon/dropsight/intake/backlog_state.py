@@ -44,7 +44,7 @@ class BacklogState:
         self._large: OneLarge[Candidate] = OneLarge(lineup(order))
         self._lock = threading.RLock()
         self._work, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
-        self._clips = ClipLane(lineup(order), self.turns, threading.Condition(self._lock))
+        self._clips = ClipLane(lineup(order), self.turns, self.slow, threading.Condition(self._lock))
         self._aside = Aside()
         self._seen = 0
         self._finished, self._finished_in = Counter[Status](), Counter[DropFolder]()

@@ -74,6 +74,9 @@ class SlowInboxes:
         if seconds >= SLOW_SECONDS and self._is_apart(folder):
             self._until[self._disk_of(folder)] = time.monotonic() + REMEMBERED_SECONDS
 
+    def share_a_disk(self, one: Rooted, other: Rooted) -> bool:
+        return self._disk_of(one) == self._disk_of(other)
+
     def is_own(self, device: int) -> bool:
         """Whether this is the disk of `state`."""
         return self._device in {None, device}

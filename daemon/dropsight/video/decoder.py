@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -27,6 +28,8 @@ _MEMORY_BYTES = 2**30
 _LOOK_SECONDS = 0.25
 # What has closed its end takes no longer to be gone.
 _DEATH_SECONDS = 10.0
+# One that has not worked for so long may wait for the clip's disk.
+_STILL_SECONDS = 5.0
 _decoder = msgspec.msgpack.Decoder(Answer)
 
 
@@ -48,11 +51,18 @@ class ClipBounds(msgspec.Struct, frozen=True):
 class ClipDecoder:
     """One process, begun with the first clip, and again after it died; one thread at a time may use it.
 
-    Soon after it is `stopping`, nothing is waited for any more: MachineError.
+    Soon after it is `stopping`, nothing is waited for any more: MachineError. `at_disk` is entered while the
+    disk that the clip lies on is waited for.
     """
 
-    def __init__(self, bounds: ClipBounds, *, stopping: Callable[[], bool] = lambda: False) -> None:
-        self.bounds, self._stopping = bounds, stopping
+    def __init__(
+        self,
+        bounds: ClipBounds,
+        *,
+        stopping: Callable[[], bool] = lambda: False,
+        at_disk: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.bounds, self._stopping, self._at_disk = bounds, stopping, at_disk
         self._process: subprocess.Popen[bytes] | None = None
         self._orders: socket.socket | None = None
         self._answers: Connection | None = None
@@ -79,7 +89,7 @@ class ClipDecoder:
         try:
             while not isinstance(answer, ClipEnd | ClipFault):
                 yield answer
-                answer = self._next(working)
+                answer = self._next(file, working)
         finally:
             if not isinstance(answer, ClipEnd | ClipFault):
                 self.close()
@@ -94,7 +104,8 @@ class ClipDecoder:
                 end.close()
         if self._process:
             self._process.kill()
-            self._process.wait()
+            with self._at_disk(), contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_DEATH_SECONDS)  # one that waits for a disk may not end
         self._process = self._orders = self._answers = None
 
     def __enter__(self) -> Self:
@@ -117,7 +128,7 @@ class ClipDecoder:
             assert self._process  # noqa: S101 - it was begun
             bounds = self.bounds
             working = children.WorkingTime(self._process.pid, bounds.seconds, patience=bounds.patience)
-            return self._next(working), working
+            return self._next(file, working), working
         except MachineError:
             self.close()
             if not was_there or self._stopping():
@@ -141,7 +152,7 @@ class ClipDecoder:
             ) from error
         return self._orders
 
-    def _next(self, working: children.WorkingTime) -> Answer:
+    def _next(self, file: ImageFile, working: children.WorkingTime) -> Answer:
         assert self._answers  # noqa: S101 - an order was given
         working.made_wait()
         try:
@@ -151,6 +162,9 @@ class ClipDecoder:
                 if not is_there and self._stopping():
                     raise MachineError("clips wait: stopped")
                 working.waited()
+                if working.still_seconds >= _STILL_SECONDS:
+                    self._ask_disk(file)
+                    working.made_wait()
                 if working.is_spent:  # also where it answers in time each time
                     raise ImageError(
                         "too_large", f"decoding it takes more than the limit of {self.bounds.seconds:g} s"
@@ -161,6 +175,11 @@ class ClipDecoder:
             return answer
         except (EOFError, OSError, ValueError) as error:  # an OSError where it died amid a message
             raise self._death() from error
+
+    def _ask_disk(self, file: ImageFile) -> None:
+        """Wait until it answers, if it does not: that time is not the clip's."""
+        with self._at_disk(), contextlib.suppress(OSError):  # of which the other process hears, too
+            os.fstat(file.fd)
 
     def _death(self) -> ImageError | MachineError:
         assert self._process  # noqa: S101 - it was begun

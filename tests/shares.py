@@ -1,0 +1,89 @@
+"""A share of a test's own, as of a network: one file, read from a server that may stop answering."""
+
+import ctypes
+import errno
+import os
+import struct
+import subprocess
+import threading
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+_LOOKUP, _FORGET, _GETATTR, _OPEN, _READ, _RELEASE, _INIT = 1, 2, 3, 14, 15, 18, 26
+_OPENDIR, _READDIR, _RELEASEDIR, _ACCESS = 27, 28, 29, 34
+_OPENED = struct.pack("QII", 0, 1, 0)  # nothing of it is cached
+_SAID = {
+    _INIT: struct.pack("IIIIHHIIHHI28x", 7, 31, 2**16, 0, 16, 12, 2**16, 1, 1, 0, 0),
+    **dict.fromkeys((_OPEN, _OPENDIR), _OPENED),
+    **dict.fromkeys((_RELEASE, _RELEASEDIR, _ACCESS), b""),
+}
+_OUT, _FILE = struct.Struct("IiQ"), 2
+
+
+class OneFileShare:
+    """Mounts a file alone at a place; after so many reads it answers nothing until `answer`."""
+
+    def __init__(self, place: Path, name: str, data: bytes, *, reads: int) -> None:
+        self.place, self._name, self._data, self._reads = place, name.encode(), data, reads
+        self.is_mute, self._answers = threading.Event(), threading.Event()
+        self._fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        options = f"fd={self._fd},rootmode=40755,user_id=0,group_id=0,max_read=4096".encode()
+        if ctypes.CDLL(None).mount(b"test", os.fsencode(place), b"fuse", 0, options):
+            os.close(self._fd)
+            pytest.skip("no FUSE here")
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def answer(self) -> None:
+        self._answers.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.answer()
+        subprocess.run(["umount", "--lazy", self.place], check=False)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                asked = os.read(self._fd, 2**17)
+            except OSError:  # it was unmounted
+                return
+            _, call, unique, node = struct.unpack_from("IIQQ", asked)
+            if call == _READ:
+                self._reads -= 1
+            if self._reads < 0 and not self._answers.is_set():
+                self.is_mute.set()
+                self._answers.wait()
+            if call == _FORGET:
+                continue
+            said = self._answer_to(call, node, asked[40:])
+            error, body = (said, b"") if isinstance(said, int) else (0, said)
+            os.write(self._fd, _OUT.pack(_OUT.size + len(body), -error, unique) + body)
+
+    def _answer_to(self, call: int, node: int, body: bytes) -> bytes | int:
+        """Return what to say, or an error's number (fuse.h)."""
+        if call in _SAID:
+            return _SAID[call]
+        if call == _LOOKUP:
+            found = body.rstrip(b"\0") == self._name
+            return struct.pack("QQQQII", _FILE, 0, 0, 0, 0, 0) + self._facts(_FILE) if found else errno.ENOENT
+        if call == _GETATTR:
+            return struct.pack("QII", 0, 0, 0) + self._facts(node)
+        if call == _READ:
+            _, place, size = struct.unpack_from("QQI", body)
+            return self._data[place : place + size]
+        if call == _READDIR:
+            return self._listing() if struct.unpack_from("QQ", body)[1] == 0 else b""
+        return errno.ENOSYS  # it is not asked that again; as on network shares, a close waits for nothing
+
+    def _facts(self, node: int) -> bytes:
+        size, mode = (len(self._data), 0o100644) if node == _FILE else (0, 0o40755)
+        return struct.pack("6Q10I", node, size, 1, *[10**9] * 3, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+
+    def _listing(self) -> bytes:
+        entry = struct.pack("QQII", _FILE, 1, len(self._name), 8) + self._name
+        return entry + b"\0" * (-len(entry) % 8)
