@@ -82,6 +82,28 @@ def test_images_that_wait_to_be_filed_are_on_record_once_though_their_inbox_was_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_images_whose_inbox_is_away_at_a_start_are_on_record_once_when_it_is_back(
+    house: House, restarts: int
+) -> None:
+    """Not there, they counted as filed; shares and sticks number files anew, which were recorded twice."""
+    write_protect(house.processed, on=True)
+    for number in range(COUNT):
+        shutil.copy(PHOTOS[0], house.inbox / f"{number}.jpg")
+    wait_until(lambda: len(house.records()) == COUNT)
+    for _ in range(restarts):
+        assert house.stop() == 0
+        unmount(house.inbox)
+        house.start()
+    bring_back(house, "numbered anew")
+    write_protect(house.processed, on=False)
+    wait_until(lambda: not any(house.waiting()), seconds=SOON)
+    counts = Counter(record["image_path"] for record in house.records())
+    assert counts == dict.fromkeys([f"{number}.jpg" for number in range(COUNT)], 1)
+    assert len(list(house.processed.iterdir())) == COUNT
+
+
+@pytest.mark.slow
 def test_an_image_that_was_taken_away_is_recorded_anew_where_one_just_like_it_is_dropped(
     house: House,
 ) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from brokers import wait_until
 from daemons import HASTILY, House, command, dropsight
-from dropsight.config import Config, Watch
-from dropsight.intake import mute_inboxes
+from dropsight.config import Config, Log, Store, Watch
+from dropsight.intake import inboxes, mute_inboxes
 from dropsight.intake.mute_inboxes import MuteInboxes
 from test_closed_folders import OTHERS, UNPRIVILEGED
 from test_watch import SOON, drop, is_taken, mount, trouble
@@ -325,3 +325,26 @@ def test_a_state_folder_that_somebody_else_owns_is_waited_for_until_it_is_given_
         assert house.stop() == 0
     finally:
         house.kill()
+
+
+def test_a_disk_that_is_mounted_while_a_start_looks_at_its_folders_does_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made where it was mounted a moment later, a folder was not there: exit code 2, for good."""
+    inbox, processed, failed = (tmp_path / "disk" / name for name in ("inbox", "processed", "failed"))
+    watch = Watch(path=inbox, processed=processed, failed=failed)
+    config = Config(
+        watch=(watch,), log=Log(path=tmp_path / "log.jsonl"), store=Store(path=tmp_path / "journal.db")
+    )
+    at_once, tried = inboxes._make_and_try, set[Path]()  # noqa: SLF001 - between its steps
+
+    def mounted_over(folder: inboxes._Needed) -> None:
+        at_once(folder)
+        if folder.path not in tried and folder.is_of_watch:
+            tried.add(folder.path)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder.path))
+
+    monkeypatch.setattr(inboxes, "_make_and_try", mounted_over)
+    folders, _ = inboxes.open_folders(config)
+    assert [folder.root for folder in folders] == [str(watch.path)]
+    assert tried == {inbox, processed, failed}

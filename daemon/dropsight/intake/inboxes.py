@@ -80,7 +80,8 @@ def _late(config: Config, trial: Callable[["_Needed"], None]) -> dict["_Needed",
         for folder, (text, error) in faults.items()
         if folder.is_of_watch and (_may_come(folder, error) or not inboxes.isdisjoint(folder.path.parents))
     }
-    _refuse(fault for folder, fault in faults.items() if folder not in late)
+    # Once more: a disk may have been mounted there while we looked.
+    _refuse(fault for folder in faults if folder not in late and (fault := _fault(folder, trial)))
     return late
 
 

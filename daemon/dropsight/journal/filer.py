@@ -20,7 +20,7 @@ from dropsight.journal.filed import Filed, lies_at
 from dropsight.journal.filing import PlaceError
 from dropsight.journal.filing_recorded import Placed, RecordedFiling
 from dropsight.journal.filing_threads import Attempt, FilingThreads
-from dropsight.journal.gone_images import Gone, GoneImages
+from dropsight.journal.gone_images import Gone, GoneImages, is_bare
 from dropsight.journal.kept_files import Kept
 from dropsight.journal.mishaps import internal_error
 from dropsight.journal.near_places import NearPlaces
@@ -77,6 +77,7 @@ class Filer:
         self.shelved: list[Shelved] = []
         """Where they lie now; the journal has yet to hear of it."""
         self._left: list[Recorded] = []
+        self._bare: set[DropFolder] = set()
         self._passed = PassedFolders()
         self.gone = GoneImages()
 
@@ -109,12 +110,18 @@ class Filer:
     def open(self, folders: Sequence[DropFolder]) -> None:
         """Look on which disks the places of these are, while they answer."""
         self._near.open(folders)
+        self._bare = {folder for folder in folders if is_bare(folder)}
 
     def was_filed_before(self, filed: Filed, folders: Sequence[DropFolder]) -> None:
-        """An earlier life has filed it, or it is gone."""
+        """An earlier life has filed it, or it is gone.
+
+        Where nothing is in its inbox, whose disk may not be mounted, it stays to be filed once it is back.
+        """
         folder = next((folder for folder in folders if folder.wants(filed.path)), None)
         if folder is None:  # nobody's any more
             self._durability.on_disk([filed.seq])
+        elif folder in self._bare and not lies_at([folder], filed):
+            self.gone.may_come_back(filed.seq)
         elif self._near.has(folder, filed.record):
             self._was_filed(filed, folder)
         else:

@@ -28,6 +28,15 @@ def has_no_inbox(candidate: Candidate) -> bool:
     return candidate.inbox not in {None, inode(candidate.folder.inbox.true)}
 
 
+def is_bare(folder: DropFolder) -> bool:
+    """Whether nothing is in this inbox, as where its disk is not mounted."""
+    try:
+        with os.scandir(folder.inbox.true) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return True
+
+
 class GoneImages:
     """For the recorder's thread. Of an earlier life's, the next start thinks by itself."""
 
@@ -39,13 +48,20 @@ class GoneImages:
     def note(self, entry: Recorded, *, is_away: bool) -> None:
         """It was gone when it was to be filed away, or its whole inbox was."""
         folder = entry.finished.candidate.folder
-        self._away[entry.seq] = is_away
-        if len(self._away) > MOST_GONE:
-            del self._away[next(iter(self._away))]
+        self._note(entry.seq, is_away=is_away)
         if is_away and (now := time.monotonic()) >= self._next_line.get(folder, 0.0):
             self._next_line[folder] = now + CHANGED_SECONDS
             text = "%s is away, or another folder is there: images on record are filed once they are back"
             log.warning(text, as_text(folder.root))
+
+    def may_come_back(self, seq: int) -> None:
+        """An earlier life has not filed it, and it is not there: its disk may not be mounted."""
+        self._note(seq, is_away=True)
+
+    def _note(self, seq: int, *, is_away: bool) -> None:
+        self._away[seq] = is_away
+        if len(self._away) > MOST_GONE:
+            del self._away[next(iter(self._away))]
 
     def is_back(self, row: RecordedFile, stat: os.stat_result) -> bool:
         """Whether this is such an image; it is forgotten then, as it is filed away.
