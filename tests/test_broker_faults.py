@@ -271,6 +271,31 @@ def test_a_broker_that_acknowledges_no_announcement_is_told_of_and_asked_on_anot
             house.kill()
 
 
+def test_what_a_broker_has_acknowledged_is_not_sent_again_on_another_connection(tmp_path: Path) -> None:
+    """The journal was told of acknowledgements every 50 ms, but not of the last ones before a loss."""
+    with (
+        mosquitto(tmp_path) as broker,
+        unacknowledging(broker.port, but_on=b"/result/front") as lossy,
+        Subscriber(broker.port) as subscriber,
+    ):
+        house = House(tmp_path, {"mqtt": {"url": lossy.url}})
+        house.under = bounded_by("dropsight.sinks.mqtt.record_session", ACKNOWLEDGE_SECONDS=1e9)
+        try:
+            lossy.refusing = True
+            house.start()
+            for number in (0, 2, 4, 1):  # the last is of the yard
+                drop(house, 1, start=number)
+                house.until(lambda number=number: f"{number:04}.jpg" in str(logged(house)))  # type: ignore[misc]
+            lossy.refusing = False
+            wait_until(lambda: house.status()["mqtt"]["published"] == 3)
+            lossy.silent = False
+            lossy.cut()
+            wait_until(lambda: outbox(house) == 0)
+            assert len(subscriber.topics("/result/front")) == 3
+        finally:
+            house.kill()
+
+
 def unanswering_house(root: Path, url: str) -> House:
     house = House(root, {"mqtt": {"url": url}})
     patience = {"TOLD_SECONDS": 0.3, "LOST_SECONDS": 1.5}

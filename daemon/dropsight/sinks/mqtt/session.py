@@ -76,6 +76,8 @@ class Session:
                 self._settle(self._connection.heard())
             self._look_for_the_cause()
             raise
+        finally:
+            self._records.note()
 
     def _look_for_the_cause(self) -> None:
         self._flight.waited()
