@@ -13,18 +13,27 @@ import pytest
 from brokers import Mosquitto, Subscriber, free_port, mosquitto, wait_until
 from daemons import PHOTOS, House, bounded_by, running
 from dropsight.sinks.mqtt.suspects import RECORD_LOSSES
-from proxies import hanging_up, leaving, of_an_earlier_version, often_hanging_up, proxy, unacknowledging
+from proxies import (
+    Proxy,
+    hanging_up,
+    leaving,
+    of_an_earlier_version,
+    often_hanging_up,
+    proxy,
+    unacknowledging,
+)
 
 pytestmark = pytest.mark.broker
 
+SHORT = bounded_by("dropsight.sinks.backoff", LONGEST_SECONDS=0.05)
 PROTOCOLS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 CAMERAS = ("front", "yard")
 
 
-def drop(house: House, count: int, *, start: int = 0) -> None:
-    """Drop photos one after the other, so that their order is known: cameras take turns."""
+def drop(house: House, count: int, *, start: int = 0, camera: str = "") -> None:
+    """Drop photos one after the other, so that their order is known: cameras take turns if none is named."""
     for number in range(start, start + count):
-        target = house.inbox / CAMERAS[number % 2] / f"{number:04}.jpg"
+        target = house.inbox / (camera or CAMERAS[number % 2]) / f"{number:04}.jpg"
         target.parent.mkdir(exist_ok=True)
         shutil.copy(PHOTOS[number % len(PHOTOS)], target)
 
@@ -450,6 +459,68 @@ def test_nothing_is_set_aside_as_a_broker_hangs_up_on_all_that_it_is_sent(tmp_pa
             wait_until(lambda: not {"announcements", "records"} & house.status()["troubles"].keys())
             mqtt = house.status()["mqtt"]
             assert (mqtt["published"], mqtt["set_aside"], mqtt["untold"]) == (2, 0, 0)
+        finally:
+            house.kill()
+
+
+def not_taken_for_a_while(house: House, way: Proxy) -> None:
+    """Have three cameras' records tried by turns."""
+    drop(house, 5)
+    drop(house, 1, start=5, camera="gate")
+    house.until(lambda: len(logged(house)) == 6)
+    tries = way.connections
+    wait_until(lambda: way.connections >= tries + 12)
+    assert house.status()["mqtt"]["set_aside"] == 0
+
+
+def all_arrive_once(house: House, subscriber: Subscriber, count: int) -> None:
+    wait_until(lambda: house.status()["mqtt"]["published"] == count)
+    wait_until(lambda: len(by_id(published(subscriber))) == count)
+    assert len(published(subscriber)) == count
+    assert house.status()["mqtt"]["set_aside"] == 0
+    wait_until(lambda: not {"mqtt", "records"} & house.status()["troubles"].keys())
+
+
+def test_records_wait_while_a_broker_s_rules_forbid_all_of_them_and_nothing_else(tmp_path: Path) -> None:
+    """One after the other was set aside, though none was at fault."""
+    rules = tmp_path / "acl"
+    kinds = ("availability", "info", "stats", "state/#", "problem/#")
+    rules.write_text("topic read #\n" + "".join(f"topic write dropsight/test/{kind}\n" for kind in kinds))
+    with (
+        mosquitto(tmp_path, extra=f"allow_anonymous true\nacl_file {rules}\n") as broker,
+        proxy(broker.port) as way,
+        Subscriber(broker.port) as subscriber,
+    ):
+        house = House(tmp_path, {"mqtt": {"url": way.url, "home_assistant": False}})
+        house.under = SHORT
+        try:
+            house.start()
+            not_taken_for_a_while(house, way)
+            wait_until(lambda: "Not authorized" in house.status()["troubles"].get("mqtt", ""))
+            wait_until(lambda: bool(subscriber.topics("/state/")))
+            rules.write_text("topic readwrite #\n")
+            broker.signal(signal.SIGHUP)
+            all_arrive_once(house, subscriber, 6)
+        finally:
+            house.kill()
+
+
+@PROTOCOLS
+def test_records_wait_while_a_broker_hangs_up_on_all_of_them_and_on_nothing_else(
+    tmp_path: Path, protocol: str
+) -> None:
+    with (
+        mosquitto(tmp_path) as broker,
+        hanging_up(broker.port, b"/result/") as strict,
+        Subscriber(broker.port) as subscriber,
+    ):
+        house = House(tmp_path, {"mqtt": {"url": strict.url, "protocol": protocol, "home_assistant": False}})
+        house.under = SHORT
+        try:
+            house.start()
+            not_taken_for_a_while(house, strict)
+            strict.forbidden = b"\xff"
+            all_arrive_once(house, subscriber, 6)
         finally:
             house.kill()
 

@@ -12,8 +12,10 @@ import pytest
 
 from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, bounded_by, dropsight, running
+from dropsight.journal.outbox import Delivery
 from dropsight.sinks.mqtt.announcing import Unpublished, fitted
 from dropsight.sinks.mqtt.in_flight import InFlight
+from dropsight.sinks.mqtt.other_records import OtherRecords
 from dropsight.sinks.mqtt.suspects import (
     FEW_OF_A_KIND,
     HELD_LOSSES,
@@ -354,12 +356,40 @@ def test_a_record_that_is_held_back_goes_first_where_no_connection_lasts_though_
         assert connection(takes_others=True) == (False, [])
         known.append(suspects.known)
     assert all(one != next_one for one, next_one in pairwise(known)), "no pause grows meanwhile"
-    for _ in range(RECORD_LOSSES - 1):
-        assert connection(takes_others=False) == (True, [])
+    for _ in range(RECORD_LOSSES):
+        assert connection(takes_others=False) == (True, []), "no record is taken"
         assert connection(takes_others=False) == (False, [])
         assert connection(takes_others=True) == (False, [])
+    suspects.went_ahead({9: "front"})
     assert connection(takes_others=False) == (True, [7])
     assert suspects.is_aside(7)
+
+
+class Waiting:
+    """An outbox of one record for each of these cameras."""
+
+    def __init__(self, *cameras: str) -> None:
+        self._all = [Delivery(seq, camera, "ok", b"") for seq, camera in enumerate(cameras, 1)]
+
+    def pending(self, after: int, limit: int) -> list[Delivery]:
+        return self._all[after : after + limit]
+
+    def acknowledge(self, seq: int) -> None: ...
+
+    def acknowledged(self) -> int:
+        return 0
+
+
+def test_behind_a_record_that_is_held_back_one_of_each_camera_is_offered_its_own_last() -> None:
+    """And at every other connection the one itself, whose rules may have been put right alone."""
+    outbox = Waiting("front", "front", "yard", "yard", "gate", "front")
+    others = OtherRecords(outbox, SuspectMessages())
+    (held,) = outbox.pending(0, 1)
+    offered = [others.next_behind(held) for _ in range(14)]
+    assert offered[1::2] == [None] * 7
+    assert [each and each.seq for each in offered[::2]] == [3, 5, 2, 3, 5, 2, 3]
+    assert others.known == 3
+    assert OtherRecords(Waiting("front"), SuspectMessages()).next_behind(held) is None
 
 
 def of_a_kind(topic: str) -> str:
@@ -398,7 +428,10 @@ def test_a_record_is_set_aside_only_at_several_losses_in_a_row() -> None:
     suspects = SuspectMessages()
 
     def alone() -> object:
-        return flight(suspects, 7).lost()
+        found = flight(suspects, 6)
+        found.ended([0])
+        found.began(1, 7)
+        return found.lost()
 
     assert [alone() for _ in range(RECORD_LOSSES - 1)] == [[]] * (RECORD_LOSSES - 1)
     flight(suspects, 7).ended([0])

@@ -24,8 +24,10 @@ class InFlight:
         self._silent: dict[str, int] = {}
         self._began_at = time.monotonic()
         self._held, self._released, self._let_go = set[str | int](), set[str | int](), set[int]()
-        self.takes_others = False
-        """Whether the broker has taken a message on this connection."""
+        self.takes_others = self.takes_records = False
+        """Whether the broker has taken a message on this connection, and a record."""
+        self.offered: int | None = None
+        """The record that goes before its turn: it is not blamed for a loss."""
 
     @property
     def lasted(self) -> float:
@@ -46,9 +48,14 @@ class InFlight:
         has_to_last = self._suspects.has_to_last(key)
         if has_to_last is None:
             return 0.0
-        if not self.takes_others and self._suspects.longest_untried(self._held | self._released) != key:
+        takes_any = self.takes_others if isinstance(key, str) else self.takes_records
+        if not takes_any and self._suspects.longest_untried(self._held | self._released) != key:
             return math.inf
         return max(has_to_last - self.lasted, 0.0)
+
+    @property
+    def is_offering(self) -> bool:
+        return self.offered in self._keys.values()
 
     @property
     def holds_any(self) -> bool:
@@ -100,6 +107,7 @@ class InFlight:
             del self._keys[mid]
             if mid not in refused:
                 self._suspects.passed(key)
+                self.takes_records |= isinstance(key, int)
                 self.takes_others |= isinstance(key, int) or not key.startswith((SUBSCRIBING, READING))
         return landed
 
@@ -122,7 +130,7 @@ class InFlight:
                 self._suspects.passed(key)
 
     def lost(self) -> Sequence[str | int]:
-        return self.lost_over(set(self._keys.values()))
+        return self.lost_over({key for key in self._keys.values() if key != self.offered})
 
     def waited(self) -> None:
         """Take note, as the connection is lost, of what was held back though the broker took others."""
@@ -131,5 +139,8 @@ class InFlight:
 
     def lost_over(self, keys: Collection[str | int]) -> Sequence[str | int]:
         """Take note of it, and return what is set aside now."""
-        decides = self.takes_others or self._held <= set(keys)
+        if any(isinstance(key, int) for key in keys):
+            decides = self.takes_records or self._suspects.takes_records
+        else:
+            decides = self.takes_others or self._held <= set(keys)
         return self._suspects.lost(keys, lasted=self.lasted, decides=decides)

@@ -109,7 +109,7 @@ class Publisher:
     def _keep_serving(self) -> None:
         chance = random.Random()  # noqa: S311 - jitter
         while not self._parts.ending.asked.is_set():
-            began, known = time.monotonic(), self._parts.suspects.known
+            began, known = time.monotonic(), self._known
             try:
                 self._serve()
             except DamagedError:
@@ -118,9 +118,13 @@ class Publisher:
                 self.refused = isinstance(error, BrokerRefusedError)
                 self.troubles.raised("mqtt", self._explained(error))
             self._gave_up = True
-            is_news = time.monotonic() - began > GOOD_SECONDS or self._parts.suspects.known != known
+            is_news = time.monotonic() - began > GOOD_SECONDS or self._known != known
             self._failures = 1 if is_news else self._failures + 1
             self._parts.ending.asked.wait(pause_seconds(self._failures, chance))
+
+    @property
+    def _known(self) -> tuple[object, ...]:
+        return self._parts.suspects.known, self._parts.others.known
 
     def _serve(self) -> None:
         """Return when it is time to end; raises SinkError when there is no connection, or no longer one."""

@@ -20,6 +20,7 @@ from dropsight.sinks.mqtt.event_session import EventPictures, EventSessionParts
 from dropsight.sinks.mqtt.evictions import Evictions
 from dropsight.sinks.mqtt.former_names import FormerName, FormerNames
 from dropsight.sinks.mqtt.homeassistant import Entities
+from dropsight.sinks.mqtt.other_records import OtherRecords
 from dropsight.sinks.mqtt.rivals import Rivals
 from dropsight.sinks.mqtt.states import CameraStates
 from dropsight.sinks.mqtt.suspects import SuspectMessages
@@ -69,6 +70,7 @@ class PublisherParts(msgspec.Struct, frozen=True):
     rivals: Rivals
     evictions: Evictions
     suspects: SuspectMessages
+    others: OtherRecords
     untold: Unpublished
     troubles: Troubles
     works: Callable[[], bool]
@@ -104,6 +106,7 @@ def parts_of(
         rivals=Rivals(context.announcements.info, name.topics, context.troubles, wake=wake),
         evictions=Evictions(),
         suspects=suspects,
+        others=OtherRecords(context.outbox, suspects),
         untold=Unpublished(suspects, context.troubles),
         troubles=context.troubles,
         works=works,

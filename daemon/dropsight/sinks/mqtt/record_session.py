@@ -43,7 +43,10 @@ class RecordSession:
         self._noted_at = 0.0
         self._waiting: deque[Delivery] = deque()
         self._order: deque[int] = deque()
-        self._settled: set[int] = set()
+        self._settled, self._skipped = set[int](), set[int]()
+        self._sent: dict[int, str] = {}
+        """The cameras of those that are not settled in order yet."""
+        self._has_offered = False
         self._newest = 0
         """The last of those that the broker has acknowledged: others are settled as they are not for it."""
         self._suspected_upto = parts.suspects.last_record(self._acknowledged)
@@ -64,6 +67,8 @@ class RecordSession:
     @property
     def need_not_be_alone(self) -> bool:
         """Whether one is through, and each that a connection may have been lost over; or there are none."""
+        if self._flight.is_offering:
+            return False
         return not self._order or (self.passed and self._order[0] > self._suspected_upto)
 
     def publish(self) -> None:
@@ -89,12 +94,22 @@ class RecordSession:
                 return False
             self._read_upto = self._waiting[-1].seq
         if self._flight.is_held(self._waiting[0].seq):
+            self._offer_another(self._waiting[0])
             return False
         first = self._order[0] if self._order else self._waiting[0].seq
         if first <= self._suspected_upto and self._flight:
             return False
         self._publish(self._waiting.popleft())
         return True
+
+    def _offer_another(self, held: Delivery) -> None:
+        """Alone, once at each connection, and until one is taken."""
+        if self._has_offered or self._flight or self._parts.suspects.takes_records:
+            return
+        self._has_offered = True
+        if other := self._parts.others.next_behind(held):
+            self._flight.offered = other.seq
+            self._send(other)
 
     def look_whether_it_answers(self, *, for_others: bool) -> None:
         """Raises SinkError where a broker that answers pings does not acknowledge the oldest for long.
@@ -131,7 +146,7 @@ class RecordSession:
 
     def seconds_held(self) -> float:
         """How long the next is held back; infinity where that is not known."""
-        if self._order or not self._waiting:
+        if self._order or self._flight.is_offering or not self._waiting:
             return 0.0
         return self._flight.seconds_held(self._waiting[0].seq)
 
@@ -146,32 +161,39 @@ class RecordSession:
         if self._parts.suspects.is_aside(delivery.seq):
             self._parts.tally.set_aside += 1
             self._skip(delivery.seq)
-            return
-        settings, is_event = self._parts.settings, delivery.status == "event"
-        topic, line = self._events.of(delivery) if is_event else self._record(delivery)
-        retain = settings.retain and delivery.status == "ok"
-        retain = retain and self._parts.cameras.watch.remembers(delivery.camera)
-        room = self._connection.offers.room(topic)
-        fitting = line if room is None else fitted(line, room, SPARE_RECORD)
-        mid = None
-        if fitting is not None:
-            qos = 1 if is_event else settings.qos
-            send = partial(self._connection.publish, topic, fitting, qos=qos, retain=retain)
-            mid = self._flight.depart(delivery.seq, send)
-        if mid is None:
+        elif delivery.seq in self._parts.suspects.ahead:
+            self._skip(delivery.seq)
+        elif not self._send(delivery):
             self._parts.tally.oversized += 1
             fault = f"record {delivery.seq} is larger than the broker accepts (in the log, not on MQTT)"
             self._parts.troubles.raised(RECORDS, SinkError(fault))
             self._skip(delivery.seq)
-            return
-        self._flight.began(mid, delivery.seq)
-        crashpoints.reach("after_publish")
+
+    def _send(self, delivery: Delivery) -> bool:
+        """Tell whether it is small enough. No older one is retained in the place of one that went ahead."""
+        settings, is_event = self._parts.settings, delivery.status == "event"
+        topic, line = self._events.of(delivery) if is_event else self._record(delivery)
+        retain = settings.retain and delivery.status == "ok"
+        retain = retain and self._parts.cameras.watch.remembers(delivery.camera)
+        retain = retain and delivery.camera not in self._parts.suspects.ahead.values()
+        room = self._connection.offers.room(topic)
+        fitting = line if room is None else fitted(line, room, SPARE_RECORD)
+        if fitting is None:
+            return False
+        qos = 1 if is_event else settings.qos
+        send = partial(self._connection.publish, topic, fitting, qos=qos, retain=retain)
+        mid = self._flight.depart(delivery.seq, send)
+        if mid is not None:
+            self._sent[delivery.seq] = delivery.camera
+            self._flight.began(mid, delivery.seq)
+            crashpoints.reach("after_publish")
+        return mid is not None
 
     def _record(self, delivery: Delivery) -> tuple[str, bytes]:
         return self._topics.record(delivery.status, delivery.camera), delivery.line
 
     def _skip(self, seq: int) -> None:
-        self._settled.add(seq)
+        self._skipped.add(seq)
         if self._order[0] == seq:
             self._move_on()
 
@@ -182,6 +204,9 @@ class RecordSession:
             self._parts.tally.published += len(seqs)
             self._settled.update(seqs)
             self._newest = max(self._newest, *seqs)
+            self._parts.suspects.went_ahead(
+                {each: self._sent[each] for each in seqs if each == self._flight.offered}
+            )
         if self._move_on() and seqs:
             self._parts.troubles.cleared(RECORDS)
         if others and not self._order:
@@ -193,11 +218,13 @@ class RecordSession:
     def refuse(self, seq: int, reason: str) -> None:
         """A no counts as a hanging up, which some brokers do after it; raises SinkError.
 
-        One for now, as of a broker that limits the rate, has all wait: the record is as good as others.
+        One for now, as of a broker that limits the rate, has all wait: the record is as good as others. What
+        was taken of later ones is not sent again.
         """
+        self._parts.suspects.went_ahead({each: self._sent[each] for each in self._settled})
         if isinstance(reason, PassingReason):
             raise NotTakenError(f"the broker takes no records for now: {reason}")
-        if self._flight.lost_over([seq]):
+        if seq != self._flight.offered and self._flight.lost_over([seq]):
             self.say_aside(seq, f"the broker rejected it: {reason}")
         raise NotTakenError(f"the broker rejects our records: {reason}")
 
@@ -208,9 +235,11 @@ class RecordSession:
     def _move_on(self) -> bool:
         """Tell whether the oldest is another one now."""
         before = self._acknowledged
-        while self._order and self._order[0] in self._settled:
+        while self._order and (self._order[0] in self._settled or self._order[0] in self._skipped):
             self._acknowledged = self._order.popleft()
             self._settled.discard(self._acknowledged)
+            self._skipped.discard(self._acknowledged)
+            self._sent.pop(self._acknowledged, None)
         if has_moved := self._acknowledged > before:
             self._answered_at = math.inf
         if not self._order or time.monotonic() - self._noted_at >= ACKNOWLEDGE_SECONDS:

@@ -229,17 +229,18 @@ class Session:
         self._cameras.settle(mids)
         self._events.settle(mids)
         landed = self._flight.ended(mids, refused=self._connection.refused)
-        for mid, key in landed.items():
-            reason = self._connection.refused.pop(mid, None)
-            if reason and isinstance(key, int):
-                self._records.refuse(key, reason)
-            if reason and time.monotonic() - self._warned_at > REMIND_SECONDS:
-                self._warned_at = time.monotonic()
-                log.warning("the broker rejected an announcement: %s: %s", key, reason)
-        records = [key for key in landed.values() if isinstance(key, int)]
+        reasons = {mid: no for mid in landed if (no := self._connection.refused.pop(mid, None))}
+        records = [key for mid, key in landed.items() if isinstance(key, int) and mid not in reasons]
         self._records.settle(records, others=len(landed) > len(records))
         if records:  # the connection may not outlast what is announced
             self._look_whether_it_works()
+        for mid, reason in reasons.items():
+            key = landed[mid]
+            if isinstance(key, int):
+                self._records.refuse(key, reason)
+            if time.monotonic() - self._warned_at > REMIND_SECONDS:
+                self._warned_at = time.monotonic()
+                log.warning("the broker rejected an announcement: %s: %s", key, reason)
         self._records.look_whether_it_answers(for_others=self._announcer.is_waiting)
 
     def _publish_stats(self) -> None:

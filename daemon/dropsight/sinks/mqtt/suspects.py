@@ -4,10 +4,11 @@ Some brokers hang up on whom they forbid a topic, and those of MQTT 3.1.1 on wha
 says which message it was. Others hang up whatever they are sent: so one that was alone twice is held back
 until a connection has outlasted those that were lost, and the broker has taken another message on it.
 A record that waits for that has all others wait: where others end each connection before, it goes first.
+And of records it has to have taken another: one that takes none has other rules than it should, or no room.
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 RECORD_LOSSES, HELD_LOSSES = 3, 2
 # So many connections that are lost too soon a record is held back for, while the broker takes others on them.
@@ -34,6 +35,10 @@ class SuspectMessages:
         self._aside: dict[str, float] = {}
         self._rests: dict[str, float] = {}
         self._records_aside: set[int] = set()
+        self.ahead: dict[int, str] = {}
+        """Records that the broker has taken, though not one before them, and their cameras."""
+        self.takes_records = False
+        """Whether one went ahead since one was set aside."""
         self._unanswered: dict[int, int] = {}
         self._waits: dict[str | int, int] = {}
         self._tries: dict[str | int, int] = {}
@@ -79,8 +84,8 @@ class SuspectMessages:
         if not self._is_overdue(key):
             return decides
         self._waits[key] = RECORD_WAITS - 1
-        self._tries[key] = self._tries.get(key, 0) + 1
-        return self._tries[key] >= RECORD_LOSSES
+        self._tries[key] = min(self._tries.get(key, 0) + 1, RECORD_LOSSES)
+        return decides and self._tries[key] >= RECORD_LOSSES
 
     def waited(self, held: Collection[str | int]) -> None:
         """Take note of what was held back on a connection that was lost."""
@@ -141,6 +146,10 @@ class SuspectMessages:
         """Whether it is set aside at the moment; it is tried again after an hour, later after up to a day."""
         return time.monotonic() < self._aside.get(key, 0.0)
 
+    def went_ahead(self, cameras: Mapping[int, str]) -> None:
+        self.ahead |= cameras
+        self.takes_records |= bool(cameras)
+
     def is_aside(self, seq: int) -> bool:
         return seq in self._records_aside
 
@@ -149,6 +158,8 @@ class SuspectMessages:
         for key in [key for key in self._losses if isinstance(key, int) and key <= upto]:
             self._forget(key)
         self._records_aside = {seq for seq in self._records_aside if seq > upto}
+        self.ahead = {seq: camera for seq, camera in self.ahead.items() if seq > upto}
+        self.takes_records &= bool(self.ahead)
         self._unanswered = {seq: times for seq, times in self._unanswered.items() if seq > upto}
         return max((key for key in self._losses if isinstance(key, int)), default=0)
 
@@ -166,6 +177,7 @@ class SuspectMessages:
         """Return what is: the whole kind, where others of it were not taken either."""
         if isinstance(key, int):
             self._records_aside.add(key)
+            self.takes_records = False
             return key
         if (kind := self._kind_of(key)) not in self._kinds_taken:
             self._forget_kind(kind)
