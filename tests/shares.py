@@ -35,6 +35,7 @@ class OneFileShare:
             pytest.skip("no FUSE here")
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
+        (place / name).open("rb").close()  # the kernel learns that a close is nothing to the server
 
     def answer(self) -> None:
         self._answers.set()
@@ -53,16 +54,15 @@ class OneFileShare:
             except OSError:  # it was unmounted
                 return
             _, call, unique, node = struct.unpack_from("IIQQ", asked)
-            if call == _READ:
-                self._reads -= 1
-            if self._reads < 0 and not self._answers.is_set():
-                self.is_mute.set()
-                self._answers.wait()
             if call == _FORGET:
                 continue
             said = self._answer_to(call, node, asked[40:])
             error, body = (said, b"") if isinstance(said, int) else (0, said)
             os.write(self._fd, _OUT.pack(_OUT.size + len(body), -error, unique) + body)
+            self._reads -= call == _READ
+            if self._reads <= 0:  # what is asked from here on is not heard, so who asks can be killed
+                self.is_mute.set()
+                self._answers.wait()
 
     def _answer_to(self, call: int, node: int, body: bytes) -> bytes | int:
         """Return what to say, or an error's number (fuse.h)."""

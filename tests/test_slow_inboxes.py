@@ -177,6 +177,31 @@ def test_a_share_that_stops_answering_a_walk_is_left_out_until_it_answers(tmp_pa
         assert "disk/inbox did not answer" in house.status()["troubles"]["share"]
 
 
+@pytest.mark.slow
+@AS_ROOT
+@pytest.mark.parametrize("name", ["a.jpg", "a.mp4"])
+def test_a_single_run_ends_without_a_share_that_stops_answering_and_says_so(
+    tmp_path: Path, name: str
+) -> None:
+    """It never did."""
+    house = House(tmp_path, {"watch": [{"path": "disk/inbox", "after": "keep"}, {"path": "inbox"}]})
+    bounds = {"ONCE_SECONDS": 2.0, "LOOK_SECONDS": 0.1}
+    house.under = bounded_by(
+        "dropsight.classify.workers", ("dropsight.service.daemon", bounds), RELIEF_SECONDS=1.0
+    )
+    (camera := tmp_path / "disk" / "inbox" / "cam").mkdir(parents=True)
+    shutil.copy(PHOTOS[0], house.inbox / "0.jpg")
+    data = (clip(tmp_path / "made.mp4") if name == "a.mp4" else PHOTOS[0]).read_bytes()
+    with ExitStack() as stack:
+        stack.callback(house.kill)
+        stack.enter_context(OneFileShare(camera, name, data, reads=2))
+        house.spawn("--once")
+        assert house.ended() == 1
+        assert [record["image_path"] for record in house.records()] == ["0.jpg"]
+        told = f"disk/inbox/cam/{name}: no answer for 2 s; what is there stays for another run"
+        assert told in house.daemon_log()
+
+
 SLOW_TO_OPEN = """
 import sys, time
 from dropsight.classify import worker, workers

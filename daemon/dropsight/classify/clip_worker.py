@@ -86,6 +86,10 @@ class ClipWorker:
             self._heartbeats_apart.beat(self.name, at=self._candidate.path)
             return True
 
+    @property
+    def is_busy(self) -> bool:
+        return self._candidate is not None
+
     def run(self) -> None:
         # Interpreters' own threads are started by this one, and inherit it.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -112,6 +112,11 @@ class Workers:
         clips = self._clips.heartbeats.overdue(seconds) if self._clips else []
         return [*self.heartbeats.overdue(seconds), *clips]
 
+    @property
+    def at_work(self) -> bool:
+        """Whether anybody works who does not merely wait for a disk."""
+        return self.heartbeats.any() or (self._clips is not None and self._clips.is_busy)
+
     def finish(self) -> None:
         """Wait for what is in hand, after the backlog was stopped, but for no disk that does not answer."""
         for body in self._bodies:

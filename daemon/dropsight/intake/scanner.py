@@ -105,7 +105,7 @@ class Scanner:
         return NAME
 
     def start(self, supervision: Supervision) -> threading.Thread:
-        return supervision.start(self.name, self.run, daemon=False)
+        return supervision.start(self.name, self.run)
 
     def stop(self) -> None:
         self._stopped = self.walker.stopped = True

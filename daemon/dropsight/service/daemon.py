@@ -26,6 +26,7 @@ from dropsight.status.systemd import Watchdog, notify
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
+ONCE_SECONDS = 45.0
 LOST_OFTEN_SECONDS = 4.0
 WATCHED_SECONDS = 3.0
 
@@ -115,6 +116,7 @@ class Daemon:
             self._tell_of_slow()
             self._look_at_mute()
             self._look_for_mute()
+            self._look_for_an_end()
             self._look_at_clock()
             self._serve_web()
             if lifecycle.take_reload() or self._outlets.reloader.is_due:
@@ -183,7 +185,9 @@ class Daemon:
         for source in self._intake.sources[1:]:
             log.info("%s is not used: with --once, only images already in the folders are taken", source.name)
         parts = (self._lifecycle, self._intake.backlog, self._intake.scanner, self._monitoring.troubles)
-        return [start("scan", lambda: work_once(*parts, settle_seconds=settle_seconds))]
+        # A walk that a share holds up is not waited for at the end.
+        work = partial(work_once, *parts, settle_seconds=settle_seconds)
+        return [start("scan", work, daemon=True)]
 
     def _watch(self) -> list[Thread]:
         supervision = self._monitoring.supervision
@@ -237,6 +241,17 @@ class Daemon:
         elif self._mute.doubt(self.config) and self._lifecycle.successor is None:
             log.warning("an inbox has stopped answering: beginning again without it")
             self._lifecycle.request_restart(self._mute.asked)
+
+    def _look_for_an_end(self) -> None:
+        """A single run waits for no disk that has answered nothing for so long, once all else is done."""
+        if not self._once or self._lifecycle.successor is not None:
+            return
+        if names := self._progress.waits_for_disks(ONCE_SECONDS):
+            text = (
+                f"{', '.join(names)}: no answer for {ONCE_SECONDS:g} s; what is there stays for another run"
+            )
+            self._monitoring.troubles.raised(PART, StoreError(text))
+            self._lifecycle.request_stop()
 
     def _on_lost(self, name: str, error: BaseException) -> None:
         """A thread is gone that is not ours to begin again; a walk finds out whether a watch has ended."""

@@ -34,6 +34,14 @@ class Progress(msgspec.Struct, frozen=True):
         unserved = not self.workers.heartbeats.any() and self.backlog.unserved_seconds() > seconds
         return [*names, *self.workers.overdue(seconds), *(["the queue"] if unserved else [])]
 
+    def waits_for_disks(self, seconds: float) -> list[str]:
+        """Name who has waited for a disk, or a share, for so long, while nobody else has anything to do."""
+        if self.workers.at_work or self.recorder.heartbeats.any():
+            return []
+        waiting = [source.heartbeats for source in self.sources]
+        waiting += [self.workers.heartbeats_apart, self.recorder.heartbeats_apart]
+        return [name for heartbeats in waiting for name in heartbeats.overdue(seconds)]
+
     def _others_overdue(self, seconds: float) -> list[str]:
         others = [*(source.heartbeats for source in self.sources), self.recorder.heartbeats]
         return [name for heartbeats in others for name in heartbeats.overdue(seconds)]
