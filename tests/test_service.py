@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -110,6 +111,26 @@ def test_a_file_is_not_complete_while_somebody_has_it_open_for_writing(tmp_path:
         assert seconds_to_wait(candidate, reader, path.stat(), Clock().age_seconds) > 0
     assert seconds_to_wait(candidate, reader, path.stat(), Clock().age_seconds) == 0
     os.close(reader)
+
+
+class _TakenAway(NamedTuple):
+    """A file on which the kernel has ended the lease by the time that it is to be given back."""
+
+    descriptors: list[int]
+
+    def fileno(self) -> int:
+        return self.descriptors.pop()
+
+
+def test_a_writer_that_took_the_lease_from_who_stood_still_with_it_is_waited_for(tmp_path: Path) -> None:
+    """It has lease-break-time for that, 45 s, as while a service is frozen; the image failed as by a bug."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"whole")
+    with path.open("rb") as leased, path.open("rb") as without_a_lease:
+        if writer(leased.fileno()) == "unknown":
+            pytest.skip("this file system grants no leases")
+        taken_away = _TakenAway([without_a_lease.fileno(), leased.fileno()])
+        assert writer(taken_away) == "present"  # type: ignore[arg-type] # fcntl takes it
 
 
 def test_a_file_written_whole_is_on_disk_before_it_has_its_name(tmp_path: Path) -> None:

@@ -24,11 +24,11 @@ def writer(fd: int) -> Writer:
     """
     try:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except BlockingIOError:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except BlockingIOError:  # one came, and took it from us, where we stood still with the lease for long
         return "present"
     except OSError:
         return "unknown"
-    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return "none"
 
 
