@@ -15,6 +15,7 @@ from dropsight.files.beneath import Top, sync
 from dropsight.files.disk import sync_file, sync_folder
 from dropsight.files.original import Original, identity
 from dropsight.journal.copying import COARSEST_NS, Copying, TooLargeToCopyError, copy_across
+from shares import OneFileShare
 
 
 def original_of(folder: Path, name: str) -> tuple[Original, int]:
@@ -214,3 +215,25 @@ def test_names_in_a_folder_that_cannot_be_synced_are_left_to_its_file_system() -
     sync_folder("/proc")
     with Top.at("/proc").inside() as fd:
         sync(fd)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_file_that_its_share_has_numbered_anew_is_the_one_that_was_read(tmp_path: Path) -> None:
+    """As sshfs does with what the kernel forgot: it counted as gone, and was recorded twice."""
+    for place in (tmp_path / "share", tmp_path / "disk"):
+        place.mkdir()
+    (tmp_path / "disk" / "a.jpg").write_bytes(b"image")
+    with OneFileShare(tmp_path / "share", "a.jpg", b"image", reads=9):
+        found = [_found_anew(tmp_path / name / "a.jpg") for name in ("share", "disk")]
+    assert found == [True, False]
+
+
+def _found_anew(path: Path) -> bool:
+    """Whether it counts as what had another number."""
+    device, inode, size, mtime_ns = identity(path.stat())
+    fd = os.open(path.parent, os.O_RDONLY)
+    try:
+        expected = device, inode + 1, size, mtime_ns
+        return Original.find(fd, str(path), expected, "1" * 32, root=str(path.parent)) is not None
+    finally:
+        os.close(fd)

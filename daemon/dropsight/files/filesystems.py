@@ -22,6 +22,7 @@ REMOTE = {
     "fuse.sshfs",
 }
 
+_FAT = {"msdos", "vfat", "exfat"}
 MOUNTS = Path("/proc/self/mountinfo")
 # By the numbers of statfs(2): tmpfs, ramfs.
 _IN_MEMORY = {0x01021994, 0x858458F6}
@@ -48,6 +49,11 @@ def room_in_memory(folder: Path) -> int:
         return found.f_bavail * found.f_frsize if lies_in_memory(fd) else 0
     finally:
         os.close(fd)
+
+
+def numbers_anew(folder: str) -> bool:
+    """Whether a file there may be given another number, as after a rename, or once the kernel forgot it."""
+    return any(kind in REMOTE | _FAT or kind.startswith("fuse") for kind in file_systems(folder))
 
 
 def mounts_about(folder: str) -> frozenset[bytes]:

@@ -11,7 +11,7 @@ import msgspec
 
 from dropsight import crashpoints
 from dropsight.files.beneath import look, remove, rename_new
-from dropsight.files.filesystems import REMOTE, file_systems
+from dropsight.files.filesystems import numbers_anew
 
 Identity = tuple[int, int, int, int]  # device, inode, size, mtime_ns
 PART_SUFFIX = ".dropsight-part"
@@ -52,7 +52,7 @@ class Original(msgspec.Struct, frozen=True):
         """Return None where it is gone, or another by now."""
         name = path.rpartition(os.sep)[2]
         stat = look(fd, name)
-        return cls(fd, name, stat, record_id, root) if stat and identity(stat) == expected else None
+        return cls(fd, name, stat, record_id, root) if stat and _is_as(stat, expected, root) else None
 
     def move(self, fd: int, target: str) -> FiledAt | None:
         """Rename into another folder, replacing nothing; None where it was another file after all.
@@ -64,7 +64,7 @@ class Original(msgspec.Struct, frozen=True):
         stat = look(fd, target)
         if stat is None:
             return FiledAt(target)
-        is_it = self._is_it(stat)
+        is_it = self.is_it(stat)
         if is_it and stat.st_nlink <= 1:
             return FiledAt(target, stat)
         _put_back(fd, target, self.fd, self.name, self.record_id)
@@ -79,22 +79,25 @@ class Original(msgspec.Struct, frozen=True):
         except FileNotFoundError:
             return False
         crashpoints.reach("in_deleting")
-        return settle_private(self.fd, self.name, self.record_id, self._is_it)
+        return settle_private(self.fd, self.name, self.record_id, self.is_it)
 
     def _make_private(self) -> None:
         private = private_name(self.record_id)
         try:
             rename_new(self.name, private, fd=self.fd, target_fd=self.fd)
         except FileExistsError:  # of an earlier life
-            settle_private(self.fd, self.name, self.record_id, self._is_it)
+            settle_private(self.fd, self.name, self.record_id, self.is_it)
             rename_new(self.name, private, fd=self.fd, target_fd=self.fd)
 
-    def _is_it(self, stat: os.stat_result) -> bool:
-        found, expected = identity(stat), identity(self.stat)
-        if found == expected:
-            return True
-        # Some network shares number a file anew with its name: its size and time must do.
-        return found[2:] == expected[2:] and bool(file_systems(self.root) & REMOTE)
+    def is_it(self, stat: os.stat_result) -> bool:
+        """Whether this is the file that was found, as far as its share can tell."""
+        return _is_as(stat, identity(self.stat), self.root)
+
+
+def _is_as(stat: os.stat_result, expected: Identity, root: str) -> bool:
+    found = identity(stat)
+    # Some shares number a file anew: its size and time must do.
+    return found == expected or (found[2:] == expected[2:] and numbers_anew(root))
 
 
 def private_name(record_id: str) -> str:

@@ -14,7 +14,7 @@ from dropsight import crashpoints
 from dropsight.errors import StoreError
 from dropsight.files.beneath import create, look, remove, rename_new, sync
 from dropsight.files.disk import BLOCK_BYTES, leave_room
-from dropsight.files.original import Original, identity
+from dropsight.files.original import Original
 from dropsight.intake.candidate import digest_of_open
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -84,7 +84,7 @@ def copy_across(original: Original, fd: int, target: str, *, part: str, copying:
 def _copy(original: Original, fd: int, part: str, gets_on: Callable[[], None]) -> bool:
     with _open(original.fd, original.name) as source:
         stat = os.fstat(source.fileno())
-        if identity(stat) != identity(original.stat):
+        if not original.is_it(stat):
             return False
         # Of one file, its uploader can have any number of names, and each is copied.
         leave_room(fd, min(stat.st_size, stat.st_blocks * BLOCK_BYTES))

@@ -7,7 +7,7 @@ from stat import S_ISREG
 
 from dropsight.errors import ImageError, MachineError, StoreError
 from dropsight.files.beneath import look, remove, write
-from dropsight.files.original import TAGS_SUFFIX, Original, identity
+from dropsight.files.original import TAGS_SUFFIX, Original
 from dropsight.images.opening import open_image
 from dropsight.intake.tagging import SIDECAR, sidecar_names
 
@@ -63,5 +63,5 @@ def _sidecars(image: Original) -> Iterator[Original]:
 def _remove(sidecar: Original) -> None:
     """Not one that has come since, of the next image of this name."""
     stat = look(sidecar.fd, sidecar.name)
-    if stat and identity(stat) == identity(sidecar.stat):
+    if stat and sidecar.is_it(stat):
         remove(sidecar.fd, sidecar.name)
