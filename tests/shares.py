@@ -11,7 +11,7 @@ from typing import Self
 
 import pytest
 
-_LOOKUP, _FORGET, _GETATTR, _OPEN, _READ, _RELEASE, _INIT = 1, 2, 3, 14, 15, 18, 26
+_LOOKUP, _FORGET, _GETATTR, _OPEN, _READ, _RELEASE, _FLUSH, _INIT = 1, 2, 3, 14, 15, 18, 25, 26
 _OPENDIR, _READDIR, _RELEASEDIR, _ACCESS = 27, 28, 29, 34
 _OPENED = struct.pack("QII", 0, 1, 0)  # nothing of it is cached
 _SAID = {
@@ -23,11 +23,17 @@ _OUT, _FILE = struct.Struct("IiQ"), 2
 
 
 class OneFileShare:
-    """Mounts a file alone at a place; after so many reads it answers nothing until `answer`."""
+    """Mounts a file alone at a place; after so many reads it answers nothing until `answer`.
 
-    def __init__(self, place: Path, name: str, data: bytes, *, reads: int) -> None:
+    Where it `hears_of_closes`, a close then waits for it, and nobody who waits for that can be killed.
+    """
+
+    def __init__(
+        self, place: Path, name: str, data: bytes, *, reads: int, hears_of_closes: bool = False
+    ) -> None:
         self.place, self._name, self._data, self._reads = place, name.encode(), data, reads
         self.is_mute, self._answers = threading.Event(), threading.Event()
+        self._said = {**_SAID, _FLUSH: b""} if hears_of_closes else _SAID
         self._fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         options = f"fd={self._fd},rootmode=40755,user_id=0,group_id=0,max_read=4096".encode()
         if ctypes.CDLL(None).mount(b"test", os.fsencode(place), b"fuse", 0, options):
@@ -66,8 +72,8 @@ class OneFileShare:
 
     def _answer_to(self, call: int, node: int, body: bytes) -> bytes | int:
         """Return what to say, or an error's number (fuse.h)."""
-        if call in _SAID:
-            return _SAID[call]
+        if call in self._said:
+            return self._said[call]
         if call == _LOOKUP:
             found = body.rstrip(b"\0") == self._name
             return struct.pack("QQQQII", _FILE, 0, 0, 0, 0, 0) + self._facts(_FILE) if found else errno.ENOENT

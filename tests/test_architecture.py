@@ -33,6 +33,7 @@ SHARED = {
     "installing",
     "names",
     "records",
+    "spawning",
     "threads",
     "version",
 }

@@ -22,6 +22,7 @@ from dropsight.intake.folder import DropFolder
 from dropsight.intake.mute_inboxes import DeepLook
 from dropsight.intake.slow_inboxes import SlowInboxes
 from shares import OneFileShare
+from test_few_tasks import heic_of
 from test_late_disks import mute_share
 from test_many_waiting import scanner_of
 from test_watch import drop, is_taken
@@ -145,6 +146,29 @@ def test_a_share_that_stops_answering_amid_a_clip_holds_up_no_other_clip_nor_fai
         assert [record["image_path"] for record in house.records()] == ["1.mp4"]
         share.answer()
         wait_until(lambda: len(house.records()) == 2)
+        assert {record["status"] for record in house.records()} == {"ok"}
+
+
+@pytest.mark.slow
+@AS_ROOT
+def test_a_share_whose_server_hangs_amid_an_image_keeps_no_decoder_of_others_from_beginning(
+    tmp_path: Path,
+) -> None:
+    """A new process closes what it inherits, and waited for the share there, as did who had begun it."""
+    kept = {"path": "disk/inbox", "after": "keep", "failed": "failed"}
+    house = House(tmp_path, {"watch": [kept, {"path": "inbox"}], "inference": {"workers": 2}})
+    camera, photo = tmp_path / "disk" / "inbox" / "cam", PHOTOS[0].read_bytes()
+    camera.mkdir(parents=True)
+    with ExitStack() as stack:
+        stack.callback(house.kill)
+        share = stack.enter_context(OneFileShare(camera, "a.jpg", photo, reads=4, hears_of_closes=True))
+        house.start()
+        assert share.is_mute.wait(30.0)
+        (house.inbox / "1.heic").write_bytes(heic_of(PHOTOS[1]))
+        wait_until(lambda: [record["image_path"] for record in house.records()] == ["1.heic"])
+        is_taken(Path(shutil.copy(clip(tmp_path / "made.mp4"), house.inbox / "2.mp4")))
+        share.answer()
+        wait_until(lambda: len(house.records()) == 3)
         assert {record["status"] for record in house.records()} == {"ok"}
 
 

@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
+from dropsight.spawning import popen
+
 LEAST_MEMORY_BYTES = 512 * 2**20
 # Of a process that nobody waits for any more: it is to end by itself, later than whoever waits gives up.
 _GRACE_SECONDS = 5
@@ -57,22 +59,14 @@ def command(module: str, *arguments: str) -> list[str]:
 
 
 def begin(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Begin a process with a socket to it, and return both; its end's descriptor is its first argument.
+    """Begin a process with a socket to it, and return both; its end's descriptor, 0, is its first argument.
 
     What it prints is for nobody: codecs write a line about each damaged picture. Raises OSError.
     """
     ours, theirs = socket.socketpair()
     with theirs:
         try:
-            process = subprocess.Popen(
-                command(module, str(theirs.fileno()), *arguments),
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                process_group=0,
-            )
+            process = popen(command(module, "0", *arguments), stdin=theirs.fileno(), process_group=0)
         except BaseException:
             ours.close()
             raise

@@ -13,6 +13,7 @@ from dropsight.errors import MachineError, ProcessorShortError
 from dropsight.intake.in_hand import Verdict
 from dropsight.models.isolated import STARVED
 from dropsight.models.spec import ModelSpec
+from dropsight.spawning import popen
 from dropsight.status.systemd import interval_seconds
 from dropsight.threads import LIMITS, is_lacking, was_lacking
 
@@ -42,9 +43,7 @@ def tried(path: str, spec: ModelSpec, *, room: int | None = None) -> Verdict:
     log.warning("%s was in hand when the daemon ended: trying it alone first", path)
     places = (str(Path(spec.path).absolute()), str(Path(path).absolute()))
     command = children.command("dropsight", "classify", "--model", *places)
-    with subprocess.Popen(
-        command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
-    ) as process:
+    with popen(command, stderr=subprocess.PIPE) as process:
         _bound(process.pid, room or max(available_bytes(), _LEAST_BYTES))
         try:
             _, said = children.communicated(process, None, seconds=_seconds())

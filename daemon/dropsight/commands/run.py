@@ -12,6 +12,7 @@ from dropsight.errors import ConfigError
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.startup import serve
 from dropsight.sinks.terminal import Terminal, open_terminal
+from dropsight.spawning import begin_apart
 
 
 def run(
@@ -46,6 +47,7 @@ def run(
     # The watchdog ends a daemon that hangs by SIGABRT: this leaves every thread's place in the journal.
     faulthandler.enable()
     raise_descriptor_limit()
+    begin_apart()
     config = settings(file, overrides=overrides)
     with Lifecycle() as lifecycle:
         return serve(config, reread, lifecycle, once=once, terminal=_terminal(verbose=verbose))

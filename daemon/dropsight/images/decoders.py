@@ -20,6 +20,7 @@ from dropsight.errors import (
     StillDecodingError,
 )
 from dropsight.images.company import COMPANY
+from dropsight.spawning import popen
 from dropsight.threads import LIMITS, begins, is_lacking
 
 SECONDS = 60.0
@@ -86,14 +87,8 @@ class _Decoding:
         self, command: Sequence[str], data: bytes, kind: str, *, patience: float | None = None
     ) -> None:
         try:
-            self._process = subprocess.Popen(
-                command,
-                cwd="/",
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # a codec may say any number of things
-                process_group=0,
-            )
+            # What a codec says on stderr, which may be any number of things, is for nobody.
+            self._process = popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
         except OSError as error:
             raise MachineError(
                 f"images wait: cannot start the process that decodes {kind}: {error.strerror}"

@@ -24,6 +24,7 @@ from dropsight.models.registry import format_of
 from dropsight.models.spec import ModelOptions
 from dropsight.models.tflite_runtimes import find_runtime
 from dropsight.names import as_text
+from dropsight.spawning import popen
 from dropsight.threads import LIMITS, is_lacking, was_lacking
 
 # For which it works, or sleeps: TensorFlow alone takes minutes of the clock where others leave it little.
@@ -63,10 +64,8 @@ def try_model(
     how = msgspec.json.encode(options).decode()
     arguments = [str(whole), how, f"{seconds + patience:g}", str(memory), said.encode()]
     try:
-        process = subprocess.Popen(
+        process = popen(
             children.command("dropsight.models.isolated", *arguments),
-            cwd="/",
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             process_group=0,

@@ -28,6 +28,7 @@ _MEMORY_BYTES = 2**30
 _LOOK_SECONDS = 0.25
 # What has closed its end takes no longer to be gone.
 _DEATH_SECONDS = 10.0
+_KILLED_SECONDS = 10.0
 # One that has not worked for so long may wait for the clip's disk.
 _STILL_SECONDS = 5.0
 _decoder = msgspec.msgpack.Decoder(Answer)
@@ -105,7 +106,7 @@ class ClipDecoder:
         if self._process:
             self._process.kill()
             with self._at_disk(), contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_DEATH_SECONDS)  # one that waits for a disk may not end
+                self._process.wait(_KILLED_SECONDS)  # one that waits for a disk may not end
         self._process = self._orders = self._answers = None
 
     def __enter__(self) -> Self:
