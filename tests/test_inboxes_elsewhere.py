@@ -95,6 +95,28 @@ def test_of_an_inbox_on_another_disk_nothing_is_lost_or_recorded_twice_across_a_
 
 
 @pytest.mark.slow
+def test_a_start_waits_for_no_look_at_what_is_still_to_be_filed_on_another_disk(
+    tmp_path: Path, elsewhere: Path
+) -> None:
+    """With 500 such images on a share of 0.3 s a call, nobody was ready after 200 s."""
+    house = two_inboxes(tmp_path, elsewhere)
+    mine = Path(shutil.copy(PHOTOS[0], elsewhere / "inbox" / "1.jpg"))
+    try:
+        house.spawn(**{VARIABLE: "after_commit"})
+        assert house.ended() < 0
+        house.spawn(**{HANG_VARIABLE: "in_looking_for:1.jpg"})
+        wait_until(house.answers)
+        is_taken(drop(house.inbox))
+        assert mine.exists()
+        house.start()
+        is_taken(mine)
+        assert sorted(record["image_path"] for record in house.records())[:1] == ["1.jpg"]
+        assert len(house.records()) == 2
+    finally:
+        house.kill()
+
+
+@pytest.mark.slow
 def test_a_thread_of_an_inbox_ends_when_it_has_nothing_to_do_and_begins_again(
     tmp_path: Path, elsewhere: Path
 ) -> None:

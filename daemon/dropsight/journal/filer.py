@@ -24,7 +24,7 @@ from dropsight.journal.gone_images import Gone, GoneImages, is_bare
 from dropsight.journal.kept_files import Kept
 from dropsight.journal.mishaps import internal_error
 from dropsight.journal.near_places import NearPlaces
-from dropsight.journal.recording import Recorded, filed_of, place_of, stays_as
+from dropsight.journal.recording import LeftBehind, Recorded, filed_of, place_of, stays_as
 from dropsight.journal.schema import Shelved
 from dropsight.names import as_text
 from dropsight.records import status_of
@@ -112,20 +112,19 @@ class Filer:
         self._near.open(folders)
         self._bare = {folder for folder in folders if is_bare(folder)}
 
-    def was_filed_before(self, filed: Filed, folders: Sequence[DropFolder]) -> None:
-        """An earlier life has filed it, or it is gone.
-
-        Where nothing is in its inbox, whose disk may not be mounted, it stays to be filed once it is back.
-        """
-        folder = next((folder for folder in folders if folder.wants(filed.path)), None)
-        if folder is None:  # nobody's any more
-            self._durability.on_disk([filed.seq])
-        elif folder in self._bare and not lies_at([folder], filed):
-            self.gone.may_come_back(filed.seq)
-        elif self._near.has(folder, filed.record):
-            self._was_filed(filed, folder)
+    def take_up(self, behind: LeftBehind) -> None:
+        """What an earlier life has left: on other disks than the journal's, a thread is to look for it."""
+        if not self._near.has(behind.candidate.folder, behind.record):
+            self._backlog.set_aside(behind.candidate)
+            self._threads.look_for(behind)
+        elif entry := behind.found():
+            self.file([entry])
         else:
-            self._threads.settle(folder, filed)
+            self._backlog.drop(behind.candidate, looks=False)
+            if behind.candidate.folder in self._bare and not lies_at([behind.candidate.folder], behind.filed):
+                self.gone.may_come_back(behind.row.seq)
+            else:
+                self._was_filed(behind.filed, behind.candidate.folder)
 
     def _was_filed(self, filed: Filed, folder: DropFolder, *, told: FiledAt | None = None) -> None:
         """It is out of the inbox; `told` is its new place."""
@@ -166,6 +165,10 @@ class Filer:
         """Take over what the threads have done."""
         if attempts := self._threads.take():
             self._stuck.extend(self._sort(attempts, told=bool(self._stuck)))
+        for behind in self._threads.take_passed():
+            self._backlog.drop(behind.candidate, looks=False)
+        for seq in self._threads.take_away():
+            self.gone.may_come_back(seq)
         self.shelved += self._threads.take_shelved()
         self._durability.on_disk(self._threads.take_on_disk())
 

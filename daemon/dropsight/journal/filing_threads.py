@@ -17,9 +17,9 @@ from dropsight.journal.empty_folders import PassedFolders
 from dropsight.journal.filed import Filed, lies_at
 from dropsight.journal.filing import PlaceError
 from dropsight.journal.filing_recorded import Placed, RecordedFiling
-from dropsight.journal.gone_images import Gone
+from dropsight.journal.gone_images import Gone, is_bare
 from dropsight.journal.inbox_threads import InboxThreads, Work
-from dropsight.journal.recording import Recorded, filed_of, place_of
+from dropsight.journal.recording import LeftBehind, Recorded, filed_of, place_of
 from dropsight.journal.schema import Shelved
 from dropsight.names import as_text
 from dropsight.status.heartbeats import Heartbeats
@@ -54,10 +54,10 @@ class FilingThreads:
     ) -> None:
         self._results = results = _Results(heartbeats, nudge)
 
-        def work_for(folder: DropFolder) -> Work[Recorded | Filed]:
+        def work_for(folder: DropFolder) -> Work[Recorded | LeftBehind]:
             return _InboxFiling(folder, filing, syncing, supervision, results).work
 
-        self._threads: InboxThreads[Recorded | Filed] = InboxThreads(
+        self._threads: InboxThreads[Recorded | LeftBehind] = InboxThreads(
             NAME, work_for, heartbeats=heartbeats, reserve=reserve, done=nudge
         )
         self.busy = 0
@@ -68,9 +68,10 @@ class FilingThreads:
         self.busy += 1
         self._threads.put(entry.finished.candidate.folder, entry)
 
-    def settle(self, folder: DropFolder, filed: Filed) -> None:
-        """Have it found where an earlier life has filed it, and synced there."""
-        self._threads.put(folder, filed)
+    def look_for(self, behind: LeftBehind) -> None:
+        """Have it filed away, or found where an earlier life has filed it, and synced there."""
+        self.busy += 1
+        self._threads.put(behind.candidate.folder, behind)
 
     def take(self) -> list[Attempt]:
         """Return what was tried since."""
@@ -78,6 +79,16 @@ class FilingThreads:
         attempts = _all_of(self._results.attempts)
         self.busy -= len(attempts)
         return attempts
+
+    def take_passed(self) -> list[LeftBehind]:
+        """Return what was looked for since, and is not in its inbox."""
+        passed = _all_of(self._results.passed)
+        self.busy -= len(passed)
+        return passed
+
+    def take_away(self) -> list[int]:
+        """Return the seqs of those of them that may come back with their disk."""
+        return _all_of(self._results.away)
 
     def take_shelved(self) -> list[Shelved]:
         """Return where images lie since."""
@@ -106,6 +117,8 @@ class _Results:
     def __init__(self, heartbeats: Heartbeats, nudge: Callable[[], None]) -> None:
         self._heartbeats, self.nudge = heartbeats, nudge
         self.attempts: SimpleQueue[Attempt] = SimpleQueue()
+        self.passed: SimpleQueue[LeftBehind] = SimpleQueue()
+        self.away: SimpleQueue[int] = SimpleQueue()
         self.shelved: SimpleQueue[Shelved] = SimpleQueue()
         self.on_disk: SimpleQueue[int] = SimpleQueue()
         self.ending = self.over = False
@@ -134,16 +147,17 @@ class _InboxFiling:
         self._moved: list[int] = []
         self._places: set[str] = set()
         self._next_sync = 0.0
+        self._is_bare: bool | None = None
 
-    def work(self, jobs: Sequence[Recorded | Filed]) -> float | None:
+    def work(self, jobs: Sequence[Recorded | LeftBehind]) -> float | None:
         """File these away; return in how many seconds to sync what was moved."""
         # Copying to a full disk costs as much as to an empty one: once for all that wait.
         full: dict[object, PlaceError] = {}
-        for job in jobs:
+        for each in jobs:
             if self._results.over:
                 return None
-            if isinstance(job, Filed):
-                self._note(job)
+            job = self._found(each) if isinstance(each, LeftBehind) else each
+            if job is None:
                 continue
             found = full.get(place_of(job)) or self._filing.whole(job, self._results.gets_on)
             if isinstance(found, PlaceError):
@@ -153,6 +167,20 @@ class _InboxFiling:
             self._results.attempts.put(Attempt(job, found, apart=True))
             self._results.nudge()
         return self._sync_if_due()
+
+    def _found(self, behind: LeftBehind) -> Recorded | None:
+        if self._is_bare is None:  # before anything of it is filed
+            self._is_bare = is_bare(self._folder)
+        with self._contained:
+            if entry := behind.found():
+                return entry
+            if self._is_bare and not lies_at([self._folder], behind.filed):
+                self._results.away.put(behind.row.seq)
+            else:
+                self._note(behind.filed)
+        self._results.passed.put(behind)
+        self._results.nudge()
+        return None
 
     def _is_out(self, entry: Recorded, found: FiledAt | Gone | None) -> None:
         if found == "changed":

@@ -10,14 +10,13 @@ from dropsight.errors import DamagedError
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import RECORDING
 from dropsight.journal.concluding import Conclusions
-from dropsight.journal.filed import Filed
 from dropsight.journal.filer import NAME
 from dropsight.journal.kept_files import KeptChanges
 from dropsight.journal.loglines import SYNC_SECONDS
 from dropsight.journal.marks import Mark
 from dropsight.journal.occurrences import Occurrences
 from dropsight.journal.recorder_parts import RecorderContext, RecorderParts
-from dropsight.journal.recording import Outcome, left_behind
+from dropsight.journal.recording import LeftBehind, Outcome
 
 
 class Recorder:
@@ -123,11 +122,10 @@ class Recorder:
         for row in self._store.unfiled():
             if is_away(row.path):
                 continue
-            if entry := left_behind(row, folders, self._backlog):
-                self._filer.file([entry])
+            if behind := LeftBehind.of(row, folders, self._backlog):
+                self._filer.take_up(behind)
             else:
-                filed = Filed.from_row(row.seq, row.path, row.size, row.mtime_ns, row.line)
-                self._filer.was_filed_before(filed, folders)
+                self._durability.on_disk([row.seq])
         self._durability.sync()
         self._settler.settle()
 

@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from dropsight import crashpoints
 from dropsight.errors import DamagedError, ImageError, StoreError
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
@@ -256,19 +257,36 @@ def returned(
     return Recorded(row.seq, again, row.line, 0.0)
 
 
-def left_behind(row: RecordedFile, folders: Sequence[DropFolder], backlog: Backlog) -> Recorded | None:
-    """Take in hand what is still to be filed away: the very file that the record was made from."""
-    path = os.fsdecode(row.path)
-    folder = next((folder for folder in folders if folder.wants(path)), None)
-    if folder is None:
-        return None
-    record, stat = decode(row.line), _look(folder, path)
-    if stat is None or not row.is_of(stat):
-        clear_up(folder, path, record, is_of=row.is_of)
-        return None
-    candidate = backlog.hold(folder, path)
-    candidate.inbox = inode(folder.inbox.true)
-    return Recorded(row.seq, Finished(candidate, stat, record), row.line, 0.0)
+class LeftBehind(msgspec.Struct, frozen=True):
+    """An image that an earlier life has recorded, and perhaps filed. No scan finds it anew: it is in hand."""
+
+    row: RecordedFile
+    candidate: Candidate
+    record: Record
+
+    @classmethod
+    def of(cls, row: RecordedFile, folders: Sequence[DropFolder], backlog: Backlog) -> "LeftBehind | None":
+        """Take it in hand; None where it lies in nobody's inbox any more."""
+        path = os.fsdecode(row.path)
+        folder = next((folder for folder in folders if folder.wants(path)), None)
+        return None if folder is None else cls(row, backlog.hold(folder, path), decode(row.line))
+
+    @property
+    def filed(self) -> Filed:
+        row = self.row
+        return Filed(row.seq, self.candidate.path, row.size, row.mtime_ns, self.record)
+
+    def found(self) -> Recorded | None:
+        """Return what is to be filed: the very file that the record was made from; else clear up after it."""
+        row, candidate, folder = self.row, self.candidate, self.candidate.folder
+        crashpoints.reach_path("in_looking_for", candidate.path)
+        stat = _look(folder, candidate.path)
+        if stat is None or not row.is_of(stat):
+            candidate.again = stat is not None  # another image, to be looked at
+            clear_up(folder, candidate.path, self.record, is_of=row.is_of)
+            return None
+        candidate.inbox = inode(folder.inbox.true)
+        return Recorded(row.seq, Finished(candidate, stat, self.record), row.line, 0.0)
 
 
 def _look(folder: DropFolder, path: str) -> os.stat_result | None:
