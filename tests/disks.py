@@ -94,12 +94,14 @@ def failing_disk(place: Path) -> Iterator[FailingDisk]:
 class LoopDisk:
     """A file system of any kind in a file, of which others may be mounted in its place."""
 
-    def __init__(self, place: Path, kind: str) -> None:
+    def __init__(self, place: Path, kind: str, *options: str) -> None:
         self.place, self.image = place, place.with_name(f"{place.name}.img")
         place.mkdir(parents=True)
         with self.image.open("wb") as file:
             file.truncate(LOOP_BYTES)
-        subprocess.run([f"mkfs.{kind}", str(self.image)], check=True, capture_output=True, text=True)
+        subprocess.run(
+            [f"mkfs.{kind}", *options, str(self.image)], check=True, capture_output=True, text=True
+        )
 
     def mount(self, image: Path | None = None) -> None:
         """Mount it, or this one there."""

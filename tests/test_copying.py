@@ -14,7 +14,8 @@ from dropsight.crashpoints import VARIABLE
 from dropsight.files.beneath import Top, sync
 from dropsight.files.disk import sync_file, sync_folder
 from dropsight.files.original import Original, identity
-from dropsight.journal.copying import COARSEST_NS, Copying, TooLargeToCopyError, copy_across
+from dropsight.intake.candidate import COARSEST_NS
+from dropsight.journal.copying import Copying, TooLargeToCopyError, copy_across
 from shares import OneFileShare
 
 

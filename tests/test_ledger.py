@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, House, dropsight, running
+from disks import LoopDisk, why_no_disk
 from dropsight.classify.engine import open_engine
 from dropsight.classify.trial import TrialProcess
 from dropsight.classify.work import InForce
@@ -146,6 +148,39 @@ def test_a_file_with_other_permissions_or_on_another_disk_is_known_by_its_conten
     assert reading.holds(path)
     (known,) = reading.told.known
     assert known.untouched(path.stat())
+
+
+def test_what_is_written_over_within_the_second_in_which_it_was_read_is_recorded_at_the_next_walk(
+    tmp_path: Path,
+) -> None:
+    """Where times are whole seconds, a change in the same one has size, times and inode as before."""
+    if why := why_no_disk(tmp_path, "ext4"):
+        pytest.skip(why)
+    disk = LoopDisk(tmp_path / "inbox", "ext4", "-I", "128")  # inodes without room for fractions
+    disk.mount()
+    names = [f"{number}.jpg" for number in range(20)]
+    photos = [PHOTOS[number].read_bytes() for number in (0, 1)]
+    size = max(map(len, photos))
+    try:
+        with running(tmp_path, watch=[{"path": "inbox", "after": "keep"}]) as house:
+            for name in names:
+                path = house.inbox / name
+                path.write_bytes(photos[0].ljust(size, b"\0"))
+                house.until(partial(recorded, house, name))
+                before = path.stat()
+                path.write_bytes(photos[1].ljust(size, b"\0"))
+                if path.stat().st_ctime_ns == before.st_ctime_ns:
+                    break
+            house.until(partial(recorded, house, name, times=2))
+    finally:
+        disk.unmount()
+    classes = [each["predicted_class"] for each in house.records() if each["image_path"] == name]
+    assert len(set(classes)) == len(classes) == 2
+
+
+def recorded(house: House, name: str, *, times: int = 1) -> bool:
+    house.ask("rescan")
+    return [record["image_path"] for record in house.records()].count(name) == times
 
 
 def test_a_walk_reads_no_file_to_know_it(tmp_path: Path, store: Journal) -> None:

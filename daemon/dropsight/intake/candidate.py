@@ -12,6 +12,8 @@ from dropsight.intake.postponed import Line
 from dropsight.intake.tagging import TagFile
 
 _PIECE_BYTES = 2**20
+# FAT keeps times to two seconds.
+COARSEST_NS = 2 * 10**9
 
 Place = Literal["queued", "postponed", "in_hand", "aside"]
 Signature = tuple[int, int, int]  # inode, size, mtime_ns

@@ -15,12 +15,10 @@ from dropsight.errors import StoreError
 from dropsight.files.beneath import create, look, remove, rename_new, sync
 from dropsight.files.disk import BLOCK_BYTES, leave_room
 from dropsight.files.original import Original
-from dropsight.intake.candidate import digest_of_open
+from dropsight.intake.candidate import COARSEST_NS, digest_of_open
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 PIECE_BYTES = 2**20
-# FAT keeps times to two seconds.
-COARSEST_NS = 2 * 10**9
 
 
 class LeftToThreadError(StoreError):

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dropsight.intake.candidate import digest_of_open
+from dropsight.intake.candidate import COARSEST_NS, digest_of_open
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.schema import connect, storable, translated
 
@@ -29,14 +29,18 @@ DELETE FROM kept WHERE id IN (SELECT id FROM record);
 """
 KEEP = "INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?)"
 
+# Whose time of change no file has that keeps whole seconds: only the content tells whether it is known.
+_IN_DOUBT = -1
+
 _AT = "SELECT path, size, mtime_ns, changed_ns, digest FROM ledger WHERE path = ?"
 
 
 class Kept(msgspec.Struct, frozen=True):
     """A file on record that stays where it is, in the file system's own bytes.
 
-    `changed_ns` is the time of its latest change of any kind, None where an earlier version recorded it;
-    `digest` is of its content, None where that was not read.
+    `changed_ns` is the time of its latest change of any kind, None where an earlier version recorded it, and
+    one that no file has where another change may have had the same; `digest` is of its content, None where
+    that was not read.
     """
 
     path: bytes
@@ -46,8 +50,15 @@ class Kept(msgspec.Struct, frozen=True):
     digest: bytes | None
 
     @classmethod
-    def of(cls, path: str, stat: os.stat_result, digest: bytes | None) -> "Kept":
-        times = storable(stat.st_mtime_ns), storable(stat.st_ctime_ns)
+    def of(
+        cls, path: str, stat: os.stat_result, digest: bytes | None, *, read_ns: int | None = None
+    ) -> "Kept":
+        """`read_ns` is a time before its content was read; None: nobody knows."""
+        changed_ns = stat.st_ctime_ns
+        is_coarse = digest is not None and changed_ns % 10**9 == 0
+        if is_coarse and (read_ns is None or 0 <= read_ns - changed_ns < COARSEST_NS):
+            changed_ns = _IN_DOUBT
+        times = storable(stat.st_mtime_ns), storable(changed_ns)
         return cls(os.fsencode(path), stat.st_size, *times, digest)
 
     def as_recorded(self, stat: os.stat_result) -> bool:

@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -109,12 +110,13 @@ class Ledger:
         """Whether the content is as it was: permissions or the disk may be others, as after a move."""
         if kept.digest is None:
             return False
+        read_ns = time.time_ns()
         try:
             same = digest_of_file(folder, path, gets_on=gets_on) == kept.digest
         except (OSError, ImageError):  # whoever takes the image finds out
             return False
         if same:
-            self._note(KeptChanges(known=[Kept.of(path, stat, kept.digest)]))
+            self._note(KeptChanges(known=[Kept.of(path, stat, kept.digest, read_ns=read_ns)]))
         return same
 
     def _former_id(self, folder: DropFolder, path: str, stat: os.stat_result) -> str:

@@ -47,6 +47,12 @@ class JournalReader:
         with translated(path):
             self._db = connect(path)
 
+    def keeps_other_content(self, path: bytes, digest: bytes | None) -> bool:
+        """Whether what stays there is known by another content."""
+        with translated(self.path):
+            row = self._db.execute("SELECT digest FROM ledger WHERE path = ?", (path,)).fetchone()
+        return row is not None and row[0] not in {None, digest}
+
     def pending(self, after: int, limit: int, *, events: bool = True) -> list[Delivery]:
         """Durable records with seq > after, in order, what is told of events among them or not."""
         only = "" if events else " AND status != 'event'"
