@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 PART = "announcements"
 # A broker that answers nothing for so long has not hung up either; at one connection only once for so long.
 ALONE_SECONDS, SILENT_SECONDS = 10.0, 1.0
+# So many places are the records' own, half of fewer than twenty: announcements may never be answered.
+RECORD_PLACES = 10
 NAMED = 8
 
 
@@ -83,6 +85,9 @@ class Announcer:
         self._connection, self._flight, self._untold = connection, flight, untold
         self._settle, self._give_way, self._seconds_left = settle, give_way, seconds_left
         self._patience_seconds = ALONE_SECONDS
+        window = connection.offers.window
+        self._most = window - min(window // 2, RECORD_PLACES)
+        self._place_seconds = ALONE_SECONDS
         self.is_waiting = False
         """Whether one waits for a place."""
 
@@ -192,7 +197,7 @@ class Announcer:
 
         Tells whether there was time enough; raises SinkError for a loss.
         """
-        if self._connection.has_place:
+        if self._is_place_left:
             return True
         self.is_waiting = True
         try:
@@ -203,13 +208,32 @@ class Announcer:
         finally:
             self.is_waiting = False
 
+    @property
+    def _is_place_left(self) -> bool:
+        return self._flight.announced < self._most and self._connection.has_place
+
     def _gets_place(self) -> bool:
-        while not self._connection.has_place:
+        deadline = time.monotonic() + self._place_seconds
+        while not self._is_place_left:
+            is_own = self._flight.announced >= self._most
+            while is_own and self._give_way():
+                pass
             left = min(self._seconds_left(), ALONE_SECONDS)
+            if is_own:
+                patience = deadline - time.monotonic() if self._connection.has_sent_most else SILENT_SECONDS
+                left = min(left, patience)
+            self._settle(self._connection.acknowledged(timeout=max(left, 0.0)))
             if left <= 0:
+                self._wait_for_none_any_more(is_own=is_own)
                 return False
-            self._settle(self._connection.acknowledged(timeout=left))
         return True
+
+    def _wait_for_none_any_more(self, *, is_own: bool) -> None:
+        """Have no announcement wait for a place while others have all and are not answered."""
+        if is_own and self._place_seconds:
+            self._place_seconds, self._patience_seconds = 0.0, min(SILENT_SECONDS, ALONE_SECONDS)
+            self._flight.let_go()
+            log.warning("the broker does not acknowledge announcements: sending them without (QoS 0)")
 
 
 def fitted(payload: bytes, room: int, spare: Sequence[str]) -> bytes | None:

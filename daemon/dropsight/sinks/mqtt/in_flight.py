@@ -9,6 +9,8 @@ from dropsight.sinks.mqtt.suspects import READING, SUBSCRIBING, SuspectMessages
 
 # No message has this number.
 DEPARTING = 0
+# What is no message, and needs no place.
+ASKING = (SUBSCRIBING, READING)
 
 
 class InFlight:
@@ -24,6 +26,7 @@ class InFlight:
         self._silent: dict[str, int] = {}
         self._began_at = time.monotonic()
         self._held, self._released, self._let_go = set[str | int](), set[str | int](), set[int]()
+        self._announced = set[int]()
         self.takes_others = self.takes_records = False
         """Whether the broker has taken a message on this connection, and a record."""
         self.offered: int | None = None
@@ -58,6 +61,11 @@ class InFlight:
         return self.offered in self._keys.values()
 
     @property
+    def announced(self) -> int:
+        """How many announcements have a place, those among them that are waited for no longer."""
+        return len(self._announced)
+
+    @property
     def holds_any(self) -> bool:
         """Whether any is yet to be sent, or was let go."""
         return bool(self._held or self._let_go)
@@ -84,6 +92,8 @@ class InFlight:
     def began(self, mid: int, key: str | int) -> None:
         self._held.discard(key)
         self._keys[mid] = key
+        if isinstance(key, str) and not key.startswith(ASKING):
+            self._announced.add(mid)
 
     def depart(self, key: str | int, send: Callable[[], int | None]) -> int | None:
         """Send it; a broker may hang up so soon that the client takes it for not sent."""
@@ -101,6 +111,7 @@ class InFlight:
         """Return what has landed, if only to be refused."""
         silent = self._silent.values()
         landed = {mid: self._keys[mid] for mid in mids if mid in self._keys and mid not in silent}
+        self._announced.difference_update(mids)
         if landed and silent:
             self._silence_ends(landed)
         for mid, key in landed.items():
@@ -108,7 +119,7 @@ class InFlight:
             if mid not in refused:
                 self._suspects.passed(key)
                 self.takes_records |= isinstance(key, int)
-                self.takes_others |= isinstance(key, int) or not key.startswith((SUBSCRIBING, READING))
+                self.takes_others |= isinstance(key, int) or not key.startswith(ASKING)
         return landed
 
     def let_go(self) -> bool:
