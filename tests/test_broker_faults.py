@@ -281,22 +281,27 @@ def test_a_broker_that_acknowledges_no_announcement_is_told_of_and_asked_on_anot
 
 
 def test_records_have_places_beside_announcements_that_a_broker_never_acknowledges(tmp_path: Path) -> None:
-    """It acknowledges each record: they came by a few, once in ten minutes. All is announced, too."""
+    """It acknowledges each record: they came by a few, once in ten minutes."""
     with (
         mosquitto(tmp_path, extra="allow_anonymous true\nmax_inflight_messages 3\n") as broker,
         unacknowledging(broker.port, but_on=b"/result/") as lossy,
         Subscriber(broker.port) as subscriber,
     ):
         house = House(tmp_path, {"mqtt": {"url": lossy.url, "protocol": "5"}})
-        house.under = bounded_by("dropsight.sinks.mqtt.announcing", ALONE_SECONDS=0.5)
+        bounds = "dropsight.sinks.mqtt.record_session"
         try:
             house.start()
             wait_until(lambda: len(subscriber.topics("")) >= 2, what="announcements have all they may")
             drop(house, 20)
             all_delivered_in_order(house, subscriber, 20)
-            wait_until(lambda: len({topic for topic, *_ in subscriber.messages if "/state/" in topic}) == 2)
             assert lossy.connections == 1
-            assert house.daemon_log().count("does not acknowledge announcements") == 1
+            house.kill()
+            house.under = bounded_by(bounds, TOLD_SECONDS=0.5, LOST_SECONDS=2.0)
+            house.start()
+            wait_until(lambda: "acknowledges no" in house.status()["troubles"].get("mqtt", ""))
+            lossy.silent = False
+            wait_until(lambda: len({topic for topic, *_ in subscriber.messages if "/state/" in topic}) == 2)
+            wait_until(lambda: not house.status()["troubles"])
         finally:
             house.kill()
 

@@ -87,7 +87,6 @@ class Announcer:
         self._patience_seconds = ALONE_SECONDS
         window = connection.offers.window
         self._most = window - min(window // 2, RECORD_PLACES)
-        self._place_seconds = ALONE_SECONDS
         self.is_waiting = False
         """Whether one waits for a place."""
 
@@ -213,27 +212,14 @@ class Announcer:
         return self._flight.announced < self._most and self._connection.has_place
 
     def _gets_place(self) -> bool:
-        deadline = time.monotonic() + self._place_seconds
         while not self._is_place_left:
-            is_own = self._flight.announced >= self._most
-            while is_own and self._give_way():
+            while self._flight.announced >= self._most and self._give_way():
                 pass
             left = min(self._seconds_left(), ALONE_SECONDS)
-            if is_own:
-                patience = deadline - time.monotonic() if self._connection.has_sent_most else SILENT_SECONDS
-                left = min(left, patience)
-            self._settle(self._connection.acknowledged(timeout=max(left, 0.0)))
             if left <= 0:
-                self._wait_for_none_any_more(is_own=is_own)
                 return False
+            self._settle(self._connection.acknowledged(timeout=left))
         return True
-
-    def _wait_for_none_any_more(self, *, is_own: bool) -> None:
-        """Have no announcement wait for a place while others have all and are not answered."""
-        if is_own and self._place_seconds:
-            self._place_seconds, self._patience_seconds = 0.0, min(SILENT_SECONDS, ALONE_SECONDS)
-            self._flight.let_go()
-            log.warning("the broker does not acknowledge announcements: sending them without (QoS 0)")
 
 
 def fitted(payload: bytes, room: int, spare: Sequence[str]) -> bytes | None:

@@ -59,12 +59,7 @@ class FrugalClient(paho.Client):
     def has_place(self, window: int) -> bool:
         """Whether fewer messages than that are unacknowledged, and not too many have yet to go out."""
         with self._out_message_mutex:
-            return len(self._out_messages) < window and self.has_sent_most
-
-    @property
-    def has_sent_most(self) -> bool:
-        """Whether not too many have yet to go out."""
-        return len(self._out_packet) < MOST_QUEUED
+            return len(self._out_messages) < window and len(self._out_packet) < MOST_QUEUED
 
     def end(self) -> None:
         """Let go of the connection, which is not the broker's doing, nor that of what was on the way."""

@@ -121,10 +121,6 @@ class Connection:
         """Whether the broker takes one more beside those that it has not acknowledged (MQTT 5, 3.3.4)."""
         return self._client.has_place(self.offers.window)
 
-    @property
-    def has_sent_most(self) -> bool:
-        return self._client.has_sent_most
-
     def send(self) -> None:
         """Send what is queued, before there is something else to do than to wait."""
         self._network.send()

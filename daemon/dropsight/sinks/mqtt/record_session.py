@@ -52,6 +52,8 @@ class RecordSession:
         self._suspected_upto = parts.suspects.last_record(self._acknowledged)
         self._answered_at = math.inf
         """Since when the oldest was not acknowledged, while there are any."""
+        self._others_wait_since = math.inf
+        """Since when no announcement was acknowledged, while one waits for that."""
         self._is_told = False
         """Whether that is a trouble of this connection, as no record waits."""
         self.passed = False
@@ -119,6 +121,7 @@ class RecordSession:
         record is sent, nor others, where they wait for one. A record that it never acknowledges, but later
         ones, is set aside in the end.
         """
+        self._look_whether_others_wait(waiting=for_others)
         if self.seconds_held() or not (for_others or self.are_outstanding()):
             self._answered_at = math.inf
             return
@@ -133,6 +136,12 @@ class RecordSession:
             fault = f"the broker acknowledges {self._unanswered()} for more than {TOLD_SECONDS:.0f} s"
             self._is_told = not self.are_outstanding()
             self._parts.troubles.raised(CONNECTION if self._is_told else RECORDS, SinkError(fault))
+
+    def _look_whether_others_wait(self, *, waiting: bool) -> None:
+        self._others_wait_since = min(self._others_wait_since, time.monotonic()) if waiting else math.inf
+        if time.monotonic() - self._others_wait_since >= LOST_SECONDS:
+            self._others_wait_since = math.inf  # once
+            raise SinkError(f"the broker acknowledges no announcement for {LOST_SECONDS:.0f} s")
 
     def _unanswered(self) -> str:
         if not self._order:
@@ -209,8 +218,10 @@ class RecordSession:
             )
         if self._move_on() and seqs:
             self._parts.troubles.cleared(RECORDS)
-        if others and not self._order:
-            self._answered_at = math.inf
+        if others:
+            self._others_wait_since = math.inf
+            if not self._order:
+                self._answered_at = math.inf
         if self._is_told and (seqs or others):
             self._is_told = False
             self._parts.troubles.cleared(CONNECTION)
