@@ -6,17 +6,20 @@ another inbox.
 """
 
 import ctypes
+import errno
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from queue import SimpleQueue
 from subprocess import DEVNULL, PIPE, Popen
 from typing import IO, NamedTuple
 
 NAME = "processes"
 _CLONE_FILES = 0x400  # unshare(2)
+_RETRY_SECONDS = 0.1
 _STREAMS = ("stdin", "stdout", "stderr")
 _apart: "_Apart | None" = None
 
@@ -99,8 +102,9 @@ class _Apart:
 
     def begun(self, order: _Order, descriptors: Mapping[str, int]) -> Popen[bytes]:
         with self._lock:
-            self._orders.put((order, list(descriptors)))
+            # Where they cannot go, no order is left for those of the next one.
             socket.send_fds(self._ours, [b"!"], list(descriptors.values()))
+            self._orders.put((order, list(descriptors)))
             answer = self._answers.get()
         if isinstance(answer, Exception):
             raise answer
@@ -114,12 +118,19 @@ class _Apart:
             os.closerange(here + 1, os.sysconf("SC_OPEN_MAX"))
         self._is_apart.put(is_apart)
         while is_apart:
-            _, received, _, _ = socket.recv_fds(self._theirs, 1, len(_STREAMS))
-            self._answers.put(self._answer(received))
+            self._answers.put(self._answer(self._received()))
+
+    def _received(self) -> Sequence[int]:
+        while True:
+            with suppress(OSError, MemoryError):  # what has been sent is still there
+                return socket.recv_fds(self._theirs, 1, len(_STREAMS))[1]
+            time.sleep(_RETRY_SECONDS)
 
     def _answer(self, received: Sequence[int]) -> Popen[bytes] | Exception:
         order, names = self._orders.get()
         try:
+            if len(received) < len(names):  # others found no place here
+                return OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             return order.begun(dict(zip(names, received, strict=True)))
         except Exception as error:  # noqa: BLE001 - it is whoever's that wants the process
             return error

@@ -1,0 +1,50 @@
+"""Processes begun by a thread that has descriptors of its own: each by its own order, whatever fails."""
+
+import subprocess
+import sys
+
+_SAYS = """
+import os, resource, subprocess, sys
+from dropsight.spawning import PIPE, begin_apart, popen
+
+def said(text):
+    with popen([sys.executable, "-c", f"print({text!r})"], stdout=PIPE) as process:
+        return process.stdout.read().decode().strip()
+
+def refused(**streams):
+    try:
+        popen([sys.executable, "-c", "print('somebody else')"], **streams).wait()
+    except OSError:
+        return
+    sys.exit("begun without its stream")
+
+begin_apart()
+"""
+
+
+def _run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", _SAYS + code], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_an_order_that_could_not_go_to_its_thread_is_no_other_s() -> None:
+    """Where too many descriptors were on their way, each picture was decoded by the order before it."""
+    code = """
+for _ in range(3):
+    refused(stdin=os.sysconf("SC_OPEN_MAX") - 1, stdout=PIPE)
+print(said("first"), said("second"))
+"""
+    assert _run(code) == "first second\n"
+
+
+def test_descriptors_for_which_the_thread_has_no_place_are_a_want_of_the_machine_s() -> None:
+    code = """
+streams = dict(zip(("stdin", "stdout", "stderr"), (*os.pipe(), os.dup(1))))
+before = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (4, before[1]))
+refused(**streams)
+resource.setrlimit(resource.RLIMIT_NOFILE, before)
+print(said("first"), said("second"))
+"""
+    assert _run(code) == "first second\n"
