@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -17,7 +18,7 @@ from daemons import PHOTOS, House, dropsight, running
 from disks import LoopDisk, why_no_disk
 from dropsight.classify.engine import open_engine
 from dropsight.classify.trial import TrialProcess
-from dropsight.classify.work import InForce
+from dropsight.classify.work import Engine, InForce
 from dropsight.config import Config, Watch
 from dropsight.errors import MachineError
 from dropsight.intake.backlog import Backlog
@@ -25,7 +26,7 @@ from dropsight.intake.candidate import Candidate, digest_of
 from dropsight.intake.clip_examiner import ClipExaminer
 from dropsight.intake.clock import Clock
 from dropsight.intake.closed_folders import Refusals
-from dropsight.intake.examiner import ExaminerParts
+from dropsight.intake.examiner import Examined, ExaminerParts, ImageExaminer, OnRecord
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import CLIPS, InHand
 from dropsight.intake.trying_alone import Suspects
@@ -47,6 +48,22 @@ def store(tmp_path: Path) -> Iterator[Journal]:
     opened = Journal(tmp_path / "journal.db")
     yield opened
     opened.close()
+
+
+def examining(
+    tmp_path: Path, backlog: Backlog, engine: Engine, ledger: OnRecord, heartbeats: Heartbeats
+) -> ExaminerParts:
+    return ExaminerParts(
+        backlog=backlog,
+        in_hand=InHand(tmp_path / "in-hand"),
+        suspects=Suspects(TrialProcess(InForce(Config(), engine))),
+        refusals=Refusals(tmp_path, Troubles(logging.getLogger(__name__))),
+        ledger=ledger,
+        heartbeats=heartbeats,
+        age_of=lambda _: 1000.0,
+        max_age=None,
+        once=True,
+    )
 
 
 class Reading:
@@ -234,20 +251,41 @@ def test_a_stop_waits_for_no_end_of_a_kept_clip_that_is_read_and_leaves_it_to_th
     candidate, heartbeats = backlog.take_clip(seconds=10), Stopping(backlog)
     assert candidate
     engine = open_engine(Config())
-    parts = ExaminerParts(
-        backlog=backlog,
-        in_hand=InHand(tmp_path / "in-hand"),
-        suspects=Suspects(TrialProcess(InForce(Config(), engine))),
-        refusals=Refusals(tmp_path, Troubles(logging.getLogger(__name__))),
-        ledger=Reading(store).ledger,
-        heartbeats=heartbeats,
-        age_of=lambda _: 1000.0,
-        max_age=None,
-        once=True,
-    )
+    parts = examining(tmp_path, backlog, engine, Reading(store).ledger, heartbeats)
     with pytest.raises(MachineError, match="stopped"):
         ClipExaminer(CLIPS, "clips", parts).examine(candidate, engine.plan)
     assert heartbeats.beats == 1
+
+
+@pytest.mark.parametrize("after", ["move", "keep"])
+def test_an_image_that_its_writer_goes_on_with_while_it_is_read_is_read_again(
+    tmp_path: Path, after: Literal["move", "keep"]
+) -> None:
+    """All of it was recorded as if it had the size of its first part, and then once more."""
+    (inbox := tmp_path / "in").mkdir()
+    whole, path = PHOTOS[0].read_bytes(), inbox / "a.jpg"
+    path.write_bytes(whole[:1000])
+
+    class GoesOn:
+        """An uploader that goes on between a look at the file and its reading."""
+
+        def holds(self, *_: object, **__: object) -> bool:
+            path.write_bytes(whole)
+            os.utime(path, (1e9, 1e9))
+            return False
+
+    backlog, folder = Backlog(), DropFolder.open(Watch(path=inbox, after=after))
+    engine = open_engine(Config())
+    backlog.hint(folder, str(path), closed=True)
+    parts = examining(tmp_path, backlog, engine, GoesOn(), Heartbeats())
+    examiner = ImageExaminer(0, "worker-0", parts)
+    (candidate,) = backlog.take_group(1)
+    assert examiner.examine(candidate, engine.plan) is None
+    backlog.hint(folder, str(path), closed=True)
+    (candidate,) = backlog.take_group(1)
+    found = examiner.examine(candidate, engine.plan)
+    assert isinstance(found, Examined)
+    assert (found.drop.stat.st_size, found.data) == (len(whole), whole)
 
 
 def test_what_an_earlier_version_recorded_is_known_and_from_then_on_without_the_device_s_name(

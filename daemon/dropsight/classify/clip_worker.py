@@ -169,9 +169,9 @@ class ClipWorker:
             answer = error
         self._killed.pop(candidate.path, None)
         with self._at_disk():
-            clip.file.look_again()
+            changed = clip.file.has_changed()
         self._end_if_late()
-        if _changed(drop.stat, clip.file.stat):  # its writer has gone on with it
+        if changed:  # its writer has gone on with it
             self._backlog.postpone(candidate, seconds=candidate.folder.settings.settle_seconds)
         elif isinstance(answer, ClipAnswer):
             self._mishaps.over(candidate)
@@ -259,7 +259,3 @@ class ClipWorker:
         if not self._told and (text := lacks_pyav()):
             log.warning("%s", text)
         self._told = True
-
-
-def _changed(before: os.stat_result, now: os.stat_result) -> bool:
-    return (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns)

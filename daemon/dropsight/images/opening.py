@@ -39,6 +39,11 @@ class ImageFile:
         """Take the file's size and times as they are by now."""
         self.stat = os.fstat(self.fd)
 
+    def has_changed(self) -> bool:
+        """Whether it was written to since it was looked at."""
+        now = os.fstat(self.fd)
+        return (self.stat.st_size, self.stat.st_mtime_ns) != (now.st_size, now.st_mtime_ns)
+
     def head(self, count: int) -> bytes:
         """Return the first bytes; what is read of the file otherwise is not changed by it."""
         return os.pread(self.fd, count, 0)

@@ -110,8 +110,8 @@ class Examiner(Generic[Taken]):
         self._suspects, self._ledger, self._heartbeats = parts.suspects, parts.ledger, parts.heartbeats
         self._age_of, self._max_age, self._once = parts.age_of, parts.max_age, parts.once
 
-    def take(self, candidate: Candidate, file: ImageFile, drop: Drop, plan: Plan) -> Taken:
-        """Take it out of the file; raises ImageError, MachineError, NotMineError."""
+    def take(self, candidate: Candidate, file: ImageFile, drop: Drop, plan: Plan) -> Taken | None:
+        """Take it out of the file, or put it off; raises ImageError, MachineError, NotMineError."""
         raise NotImplementedError
 
     def seconds_to_wait(self, candidate: Candidate, file: ImageFile) -> float:
@@ -266,10 +266,13 @@ class ImageExaminer(Examiner[Examined]):
         super().__init__(number, name, parts)
         self._clips = parts.clips
 
-    def take(self, candidate: Candidate, file: ImageFile, drop: Drop, plan: Plan) -> Examined:
+    def take(self, candidate: Candidate, file: ImageFile, drop: Drop, plan: Plan) -> Examined | None:
         """See Examiner."""
         try:
             data = file.read(plan.bounds)
+            if file.has_changed():  # its writer has gone on with it
+                self._backlog.postpone(candidate, seconds=candidate.folder.settings.settle_seconds)
+                return None
             if candidate.folder.settings.after == "keep" or has_coarse_time(file.stat):
                 candidate.digest = digest_of(data)
             header = pipeline.examine(data, plan)
