@@ -1,5 +1,6 @@
 """An inbox that goes away while its images wait to be filed, and comes back with them."""
 
+import os
 import shutil
 import subprocess
 from collections import Counter
@@ -7,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from brokers import wait_until
 from daemons import PHOTOS, House, bounded_by
 from disks import small_disk, write_protect
+from dropsight.crashpoints import VARIABLE
 from test_watch import SOON, trouble
 
 COUNT = 12
@@ -119,3 +122,36 @@ def test_an_image_that_was_taken_away_is_recorded_anew_where_one_just_like_it_is
     write_protect(house.processed, on=False)
     wait_until(lambda: not any(house.waiting()), seconds=SOON)
     assert len({record["id"] for record in house.records()}) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_taken_away", [False, True])
+def test_another_picture_of_the_same_size_and_whole_second_gets_its_own_record_after_a_kill(
+    tmp_path: Path, *, is_taken_away: bool
+) -> None:
+    """It was filed with the record of the one that it had replaced, and never recorded."""
+    house = House(tmp_path, {})
+    pictures = [_dated(tmp_path / f"{shade}.bmp", shade) for shade in (40, 200)]
+    image = house.inbox / "a.bmp"
+    shutil.copy2(pictures[0], image)
+    try:
+        house.spawn(**{VARIABLE: "after_commit"})
+        assert house.ended() < 0
+        if is_taken_away:
+            image.unlink()
+            house.start()
+        Path(shutil.copy2(pictures[1], house.inbox / ".a")).rename(image)
+        if not is_taken_away:
+            house.start()
+        wait_until(lambda: len({record["id"] for record in house.records()}) == 2)
+        wait_until(lambda: not any(house.waiting()))
+        filed = [path.read_bytes() for path in house.processed.iterdir()]
+        assert filed == [pictures[1].read_bytes()]
+    finally:
+        house.kill()
+
+
+def _dated(path: Path, shade: int) -> Path:
+    Image.new("RGB", (320, 240), (shade, shade, shade)).save(path)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    return path

@@ -233,7 +233,9 @@ class Filer:
     def _is_out(self, attempt: Attempt, found: FiledAt | Gone | None) -> None:
         """It has left its inbox, or stays there for good."""
         entry, candidate = attempt.entry, attempt.entry.finished.candidate
-        if isinstance(found, str) and found != "changed":
+        if found == "changed":
+            candidate.again |= not candidate.counted  # of what an earlier life has left no event tells
+        elif isinstance(found, str):
             self.gone.note(entry, is_away=found == "away")
         if not attempt.apart:
             if found == "changed":

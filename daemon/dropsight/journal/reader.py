@@ -12,7 +12,7 @@ from dropsight.records import Status, with_total
 
 # Of any status: a newer dropsight's journal may have others.
 _DELIVERIES = list[tuple[int, str, str, bytes, float | None]]
-RECORDED_FILES = "SELECT seq, path, size, mtime_ns, line, inode, changed_ns FROM record"
+RECORDED_FILES = "SELECT seq, path, size, mtime_ns, line, inode, changed_ns, digest FROM record"
 
 
 class RecordedFile(msgspec.Struct, frozen=True, array_like=True):
@@ -25,6 +25,8 @@ class RecordedFile(msgspec.Struct, frozen=True, array_like=True):
     line: bytes
     inode: int | None
     changed_ns: int | None
+    digest: bytes | None
+    """Of its content, where size and time do not tell."""
 
     def is_of(self, stat: os.stat_result) -> bool:
         """Whether the record was made from this file, by size and time."""

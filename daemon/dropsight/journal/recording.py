@@ -171,6 +171,7 @@ def row_of(finished: Finished, line: bytes) -> Row:
         kept=Kept.of(candidate.path, stat, candidate.digest) if keeps else None,
         inode=stat.st_ino,
         changed_ns=stat.st_ctime_ns,
+        digest=candidate.digest,
     )
 
 
@@ -243,7 +244,7 @@ def returned(
     its place and the time of its latest change, unless the ledger knows another content there.
     """
     row = reader.find(repeated(finished, repeat).record.id)
-    if row is None:
+    if row is None or _is_another(finished.candidate.digest, row.digest):
         return None
     if finished.candidate.folder.settings.after == "keep":
         known = row.is_untouched_at(finished.path, finished.stat)
@@ -256,6 +257,11 @@ def returned(
     finished.candidate.counted = False
     again = msgspec.structs.replace(finished, record=decode(row.line))
     return Recorded(row.seq, again, row.line, 0.0)
+
+
+def _is_another(read: bytes | None, recorded: bytes | None) -> bool:
+    """Whether the contents tell two pictures apart that have one size and time, as of whole seconds."""
+    return read is not None and recorded is not None and read != recorded
 
 
 class LeftBehind(msgspec.Struct, frozen=True):
@@ -286,7 +292,7 @@ class LeftBehind(msgspec.Struct, frozen=True):
             candidate.again = stat is not None  # another image, to be looked at
             clear_up(folder, candidate.path, self.record, is_of=row.is_of)
             return None
-        candidate.inbox = inode(folder.inbox.true)
+        candidate.inbox, candidate.digest = inode(folder.inbox.true), row.digest
         return Recorded(row.seq, Finished(candidate, stat, self.record), row.line, 0.0)
 
 

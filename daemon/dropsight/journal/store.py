@@ -23,8 +23,9 @@ from dropsight.journal.schema import SHELVE, Shelved, all_storable, connect, mig
 from dropsight.records import Status
 
 _INSERT = (
-    "INSERT OR IGNORE INTO record (id, path, size, mtime_ns, inode, changed_ns, camera, status, line, filed)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT OR IGNORE INTO record"
+    " (id, path, size, mtime_ns, inode, changed_ns, digest, camera, status, line, filed)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 # The first of these is the index's own condition.
@@ -55,6 +56,7 @@ class Row(msgspec.Struct, frozen=True):
     kept: Kept | None = None
     inode: int = 0
     changed_ns: int = 0
+    digest: bytes | None = None
 
 
 class Pruned(NamedTuple):
@@ -223,7 +225,8 @@ class Journal:
 
     def _insert(self, row: Row) -> int | None:
         numbers = all_storable(row.mtime_ns, row.inode, row.changed_ns)
-        values = (row.id, row.path, row.size, *numbers, row.camera, row.status, row.line, not row.path)
+        facts = (row.digest, row.camera, row.status, row.line, not row.path)
+        values = (row.id, row.path, row.size, *numbers, *facts)
         try:
             if crashpoints.is_set("in_row"):
                 crashpoints.reach_image("in_row", row.path + b" " + row.status.encode())
