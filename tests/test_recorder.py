@@ -573,6 +573,27 @@ def test_what_is_written_over_an_image_within_the_same_second_is_not_filed_as_th
     desk.close()
 
 
+@pytest.mark.parametrize("slow", [None, ELSEWHERE], ids=["own disk", "another disk"])
+@pytest.mark.parametrize("after", ["move", "delete"])
+def test_an_image_whose_time_is_set_once_it_was_read_is_filed_and_one_of_its_size_that_is_other_stays(
+    tmp_path: Path, after: Literal["move", "delete"], slow: SlowInboxes | None
+) -> None:
+    """As by FTP's MFMT right after an upload: 43 of 61 stayed, and were recorded again at the next walk."""
+    desk = Desk(tmp_path, slow=slow, after=after)
+    with desk.running():
+        for name, now in (("a.jpg", b"first"), ("b.jpg", b"other")):
+            arrival = desk.arrival(name, data=b"first")
+            arrival.candidate.digest = digest_of(b"first")
+            (desk.inbox / name).write_bytes(now)
+            os.utime(desk.inbox / name, (1_760_000_000.5, 1_760_000_000.5))
+            desk.recorder.put(arrival)
+        wait_until(lambda: desk.store.unfiled() == [] and not desk.backlog.counters().waiting)
+    assert [path.name for path in desk.inbox.glob("*")] == ["b.jpg"]
+    filed = [path.name for path in (tmp_path / "processed").glob("*")]
+    assert filed == (["a.jpg"] if after == "move" else [])
+    desk.close()
+
+
 def durability_of(troubles: Troubles, state: Path) -> durability.Durability:
     return durability.Durability(durability.Syncing(troubles, images=True), SlowInboxes(), state)
 

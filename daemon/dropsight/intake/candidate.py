@@ -14,6 +14,8 @@ from dropsight.intake.tagging import TagFile
 _PIECE_BYTES = 2**20
 # FAT keeps times to two seconds.
 COARSEST_NS = 2 * 10**9
+# Whose time its uploader may yet set, as FTP does after it has closed it (MFMT).
+YOUNG_SECONDS = 10.0
 
 Place = Literal["queued", "postponed", "in_hand", "aside"]
 Signature = tuple[int, int, int]  # inode, size, mtime_ns
@@ -46,7 +48,7 @@ class Candidate(msgspec.Struct, eq=False):
     still_since: float = 0.0
     since: float = 0.0
     digest: bytes | None = None
-    """Of its content as it was read, where the file stays where it is, or `has_coarse_time`."""
+    """Of its content as it was read, where one `wants_digest`."""
     sidecar: TagFile | None = None
     """What lies beside it, where `watch[].sidecar_wait_seconds` asks for that."""
     shortages: int = 0
@@ -109,3 +111,9 @@ def digest_of(data: bytes) -> bytes:
 def has_coarse_time(stat: os.stat_result) -> bool:
     """Whether it may be written over within the same time, as on FAT, or where FTP sets it (MFMT)."""
     return stat.st_mtime_ns % 10**9 == 0
+
+
+def wants_digest(candidate: Candidate, stat: os.stat_result, age_of: Callable[[float], float]) -> bool:
+    """Whether size and time may not tell, later, that it is what was read; see `age_of` in readiness."""
+    stays = candidate.folder.settings.after == "keep"
+    return stays or has_coarse_time(stat) or age_of(stat.st_mtime) < YOUNG_SECONDS

@@ -18,7 +18,7 @@ from dropsight.inference import image_records, pipeline
 from dropsight.inference.image_records import UNTAGGED, Drop
 from dropsight.inference.planning import Plan
 from dropsight.intake.backlog import Backlog
-from dropsight.intake.candidate import Candidate, digest_of, has_coarse_time
+from dropsight.intake.candidate import Candidate, digest_of, wants_digest
 from dropsight.intake.closed_folders import Refusals
 from dropsight.intake.in_hand import InHand, Suspect
 from dropsight.intake.links import inode
@@ -273,7 +273,7 @@ class ImageExaminer(Examiner[Examined]):
             if file.has_changed():  # its writer has gone on with it
                 self._backlog.postpone(candidate, seconds=candidate.folder.settings.settle_seconds)
                 return None
-            if candidate.folder.settings.after == "keep" or has_coarse_time(file.stat):
+            if wants_digest(candidate, file.stat, self._age_of):
                 candidate.digest = digest_of(data)
             header = pipeline.examine(data, plan)
         except ImageError as error:

@@ -22,6 +22,7 @@ from dropsight.files.original import (
     other_name,
     settle_private,
 )
+from dropsight.intake.candidate import has_coarse_time
 from dropsight.intake.closed_folders import FolderError, closed_to_us
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.copying import Copying, LeftToThreadError, copy_across, digest_at, is_copy, needs_copy
@@ -52,7 +53,7 @@ class Filing(msgspec.Struct, frozen=True):
     line: bytes
     copying: Copying = Copying()
     digest: bytes | None = None
-    """Of what was read, where size and time do not tell."""
+    """Of what was read, where size and time may not tell."""
 
 
 def file_away(filing: Filing) -> FiledAt | Literal["gone", "changed"] | None:
@@ -72,10 +73,16 @@ def file_away(filing: Filing) -> FiledAt | Literal["gone", "changed"] | None:
     try:
         fd = open_folder(root)
         try:
-            original = Original.find(fd, filing.path, filing.identity, filing.record.id, root=root)
+            any_time = filing.digest is not None
+            original = Original.find(
+                fd, filing.path, filing.identity, filing.record.id, root=root, any_time=any_time
+            )
             if original is None:
                 return "gone"
-            if filing.digest and digest_at(original, filing.copying.gets_on) != filing.digest:
+            if (
+                _is_in_doubt(original, filing)
+                and digest_at(original, filing.copying.gets_on) != filing.digest
+            ):
                 return "changed"
             if failed or settings.after == "move":
                 return _move(original, filing, folder.failed if failed else folder.processed)
@@ -93,6 +100,12 @@ def file_away(filing: Filing) -> FiledAt | Literal["gone", "changed"] | None:
             raise PlaceError(f"{place.path} cannot store finished images: {error.strerror}") from error
         raise StoreError(f"{place.path} cannot store {filing.path}: {error.strerror}") from error
     return None
+
+
+def _is_in_doubt(original: Original, filing: Filing) -> bool:
+    """Whether only its content tells if it is what was read: its time is coarse, or was set since."""
+    stat = original.stat
+    return filing.digest is not None and (has_coarse_time(stat) or stat.st_mtime_ns != filing.identity[3])
 
 
 def clear_up(
