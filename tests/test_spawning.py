@@ -48,3 +48,30 @@ resource.setrlimit(resource.RLIMIT_NOFILE, before)
 print(said("first"), said("second"))
 """
     assert _run(code) == "first second\n"
+
+
+def test_what_lies_unused_and_owns_a_descriptor_is_not_collected_by_the_thread() -> None:
+    """It would close that number among its own, and leave the file open."""
+    code = """
+import gc
+from dropsight import spawning
+
+class Held:
+    def __init__(self):
+        self.itself, self.file = self, os.fdopen(os.open(os.devnull, os.O_RDONLY))
+
+def begun_after_much(*arguments, begin=spawning.Popen, **more):
+    litter = [[] for _ in range(100_000)]
+    return begin(*arguments, **more)
+
+spawning.Popen = begun_after_much
+gc.collect()
+number = Held().file.fileno()
+print(said("first"))
+gc.collect()
+try:
+    os.fstat(number)
+except OSError:
+    print("closed")
+"""
+    assert _run(code) == "first\nclosed\n"

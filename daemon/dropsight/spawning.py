@@ -7,6 +7,7 @@ another inbox.
 
 import ctypes
 import errno
+import gc
 import os
 import socket
 import threading
@@ -82,6 +83,18 @@ class _Order(NamedTuple):
         )
 
 
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Collected by the thread, what owns a descriptor would close another one's there, and stay open here."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 class _Apart:
     """The thread. An order comes with its descriptors, through a socket: here they have other numbers."""
 
@@ -101,7 +114,7 @@ class _Apart:
         return self._is_apart.get()
 
     def begun(self, order: _Order, descriptors: Mapping[str, int]) -> Popen[bytes]:
-        with self._lock:
+        with self._lock, _nothing_collected():
             # Where they cannot go, no order is left for those of the next one.
             socket.send_fds(self._ours, [b"!"], list(descriptors.values()))
             self._orders.put((order, list(descriptors)))
