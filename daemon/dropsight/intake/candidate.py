@@ -113,7 +113,7 @@ def has_coarse_time(stat: os.stat_result) -> bool:
     return stat.st_mtime_ns % 10**9 == 0
 
 
-def wants_digest(candidate: Candidate, stat: os.stat_result, age_of: Callable[[float], float]) -> bool:
-    """Whether size and time may not tell, later, that it is what was read; see `age_of` in readiness."""
+def wants_digest(candidate: Candidate, stat: os.stat_result, *, age_seconds: float) -> bool:
+    """Whether size and time may not tell, later, that it is what was read."""
     stays = candidate.folder.settings.after == "keep"
-    return stays or has_coarse_time(stat) or age_of(stat.st_mtime) < YOUNG_SECONDS
+    return stays or has_coarse_time(stat) or age_seconds < YOUNG_SECONDS

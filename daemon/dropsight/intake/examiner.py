@@ -1,6 +1,7 @@
 """From a path to an image that is whole, new and read; or to why not, or to when to look again."""
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -273,7 +274,9 @@ class ImageExaminer(Examiner[Examined]):
             if file.has_changed():  # its writer has gone on with it
                 self._backlog.postpone(candidate, seconds=candidate.folder.settings.settle_seconds)
                 return None
-            if wants_digest(candidate, file.stat, self._age_of):
+            # For a single run, which waits for no uploads, each file has been there for long.
+            age_seconds = math.inf if self._once else self._age_of(file.stat.st_mtime)
+            if wants_digest(candidate, file.stat, age_seconds=age_seconds):
                 candidate.digest = digest_of(data)
             header = pipeline.examine(data, plan)
         except ImageError as error:
