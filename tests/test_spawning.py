@@ -75,3 +75,20 @@ except OSError:
     print("closed")
 """
     assert _run(code) == "first\nclosed\n"
+
+
+def test_where_no_thread_may_have_descriptors_of_its_own_that_is_told_and_processes_begin() -> None:
+    """As where a sandbox refuses unshare: what the kernel does not know stands for that here."""
+    code = """
+import logging
+from dropsight import spawning
+
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+spawning._apart, spawning._CLONE_FILES = None, 1
+begin_apart()
+logging.shutdown()
+print(said("first"))
+"""
+    told, first = _run(code).splitlines()
+    assert told.startswith("no thread that begins processes")
+    assert first == "first"

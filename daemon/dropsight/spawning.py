@@ -8,6 +8,7 @@ another inbox.
 import ctypes
 import errno
 import gc
+import logging
 import os
 import socket
 import threading
@@ -17,6 +18,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from queue import SimpleQueue
 from subprocess import DEVNULL, PIPE, Popen
 from typing import IO, NamedTuple
+
+log = logging.getLogger(__name__)
 
 NAME = "processes"
 _CLONE_FILES = 0x400  # unshare(2)
@@ -28,11 +31,14 @@ _apart: "_Apart | None" = None
 def begin_apart() -> None:
     """Have processes begun by such a thread from now on; call it before any image is opened.
 
-    Where that is not to be had, the thread that wants a process begins it.
+    Where that is not to be had, which is told, the thread that wants a process begins it.
     """
     global _apart  # noqa: PLW0603 - as there is one process, there is one
     if _apart is None and (apart := _Apart()).begins():
         _apart = apart
+    elif _apart is None:
+        text = "no thread that begins processes: a FUSE share that hangs can hold up all HEIC and clips"
+        log.warning("%s", text)
 
 
 def popen(
