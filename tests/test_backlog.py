@@ -208,6 +208,24 @@ def wait_and_offer(backlog: Backlog, path: str) -> None:
         backlog.wait_for_room()
 
 
+def test_another_image_of_one_name_that_only_a_walk_finds_is_looked_at_afterwards(tmp_path: Path) -> None:
+    """A disk was mounted while the last image of the one before was filed: 60 s, twice of 1,200 times."""
+    backlog, path = Backlog(), tmp_path / "a.jpg"
+    path.write_bytes(b"of another disk")
+    assert backlog.hint(FOLDER, str(path), closed=True)
+    before = backlog.take()
+    assert before
+    assert backlog.offer(FOLDER, str(path), since=0.0)
+    backlog.finish(before, "ok")
+    assert backlog.counters().queued == 1
+    other = backlog.take()
+    assert other
+    assert backlog.offer(FOLDER, str(path), since=0.0)
+    path.unlink()
+    backlog.finish(other, "ok")
+    assert backlog.counters().waiting == 0
+
+
 def test_a_full_backlog_refuses_hints_and_lets_scans_wait_for_room() -> None:
     backlog = Backlog(capacity=1)
     assert backlog.hint(FOLDER, "/in/a.jpg", closed=True)

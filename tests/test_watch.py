@@ -39,8 +39,8 @@ def mount(place: Path) -> None:
 
 
 def unmount(place: Path) -> None:
-    """As one does before one takes a disk away: what is in use does not go."""
-    subprocess.run(["umount", place], check=True)
+    """As before one takes a disk away: what is in use does not go, as for a moment what was filed."""
+    wait_until(lambda: not subprocess.run(["umount", place], capture_output=True, check=False).returncode)
 
 
 @pytest.fixture

@@ -46,7 +46,9 @@ class Backlog(BacklogState):
         A clip for which there is none waits in its folder for another scan.
         """
         with self._lock:
-            if path in self._known:
+            if known := self._known.get(path):
+                # It may be another one: a disk that was just mounted holds what no event told of.
+                known.again |= known.place in {"in_hand", "aside"}
                 return True
             candidate = Candidate(folder, path, closed=False, ready_at=time.monotonic(), since=since)
             if candidate.is_clip:
