@@ -234,6 +234,23 @@ def test_nothing_is_installed_over_an_inbox_that_is_a_link(tmp_path: Path) -> No
     assert not (tmp_path / "opt").exists()
 
 
+def test_a_purge_removes_nothing_where_a_share_is_mounted_in_what_it_would_remove(tmp_path: Path) -> None:
+    """All of a NAS that was mounted as the inbox was deleted."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    nas, inbox = tmp_path / "nas", tmp_path / "root" / "var" / "lib" / "dropsight" / "inbox"
+    for folder in (nas, inbox):
+        folder.mkdir(parents=True)
+    (nas / "holiday.jpg").write_text("somebody's")
+    code = f"mount --bind {nas} {inbox} && exec {ROOT}/scripts/uninstall --purge"
+    environ = {**os.environ, "DESTDIR": str(tmp_path / "root")}
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", code], env=environ, check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, f"{inbox} is mounted there" in done.stderr) == (1, True), done.stderr
+    assert (nas / "holiday.jpg").exists()
+
+
 def uninstall(environ: dict[str, str], *options: str) -> str:
     script = ROOT / "scripts" / "uninstall"
     return subprocess.run([script, *options], env=environ, check=True, capture_output=True, text=True).stdout
