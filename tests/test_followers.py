@@ -1,14 +1,22 @@
 """What follows the journal: a place of its own each, all of it in order, at least once."""
 
 import logging
+import os
+import shutil
+import signal
 from pathlib import Path
 
+import pytest
+
+from brokers import wait_until
+from daemons import PHOTOS, House, running
 from dropsight.journal.failure_share import Flood
 from dropsight.journal.marks import History, Mark
 from dropsight.journal.pruning import Pruner
 from dropsight.journal.reader import JournalReader
 from dropsight.journal.store import Journal, Row
 from dropsight.status.troubles import Troubles
+from receivers import Receiver, Turn
 
 
 def filled(path: Path, records: int) -> Journal:
@@ -63,7 +71,36 @@ def test_a_follower_that_is_new_begins_with_what_comes_and_one_that_is_gone_is_f
     store.settle(totals=[], filed=[], cursors={"log": 3})
     store.follow(["old", "new"])
     assert (store.cursor("old"), store.cursor("new"), store.cursor("log")) == (7, 8, 3)
-    store.follow(["new"])
-    assert store.cursor("old") == 0
-    assert store.cursor("new") == 8
+    assert store.forget_others(["new"]) == {"old": 1}
+    assert (store.cursor("old"), store.cursor("new"), store.cursor("log")) == (0, 8, 3)
     store.close()
+
+
+def waiting_for_hub(house: House) -> bool:
+    followers = house.status()["stats"]["followers"]
+    return "webhook:hub" in followers and followers["webhook:hub"]["waiting"] == 1
+
+
+@pytest.mark.slow
+def test_a_config_that_is_refused_takes_nothing_from_a_receiver_and_one_without_it_says_what(
+    tmp_path: Path,
+) -> None:
+    """As the first was tried, the receiver had lost its place in the journal, and 20 of 20 records."""
+    with Receiver() as receiver:
+        receiver.judge = lambda _: Turn(503)
+        hub = {"url": receiver.url, "name": "hub"}
+        with running(tmp_path, webhooks=[hub]) as house:
+            shutil.copy(PHOTOS[0], house.inbox / "a.jpg")
+            wait_until(lambda: waiting_for_hub(house))
+            reload(house, webhooks=[{**hub, "name": "other", "headers_file": str(tmp_path / "none")}])
+            wait_until(lambda: "config not reloaded" in house.daemon_log())
+            wait_until(lambda: waiting_for_hub(house))
+            reload(house, webhooks=[])
+            lost = "webhook:hub is no longer in the config: it does not get 1 record that waits for it"
+            wait_until(lambda: lost in house.daemon_log())
+
+
+def reload(house: House, **settings: object) -> None:
+    house.configure(settings)
+    assert house.process
+    os.kill(house.process.pid, signal.SIGHUP)

@@ -147,12 +147,18 @@ class Journal:
             )
 
     def follow(self, names: Sequence[str]) -> None:
-        """Have a cursor for each of these followers, and for no other."""
-        known = (*OWN, *names)
-        with translated(self.path):
-            self._db.execute(f"DELETE FROM cursor WHERE name NOT IN ({', '.join('?' * len(known))})", known)  # noqa: S608 - ours
+        """Have a cursor for each of these followers."""
         for name in names:
             self.start_cursor(name)
+
+    def forget_others(self, names: Sequence[str]) -> dict[str, int]:
+        """Have no cursor for any other follower; return how many records were still to come to each."""
+        known = (*OWN, *names)
+        others = f"name NOT IN ({', '.join('?' * len(known))})"
+        with translated(self.path):
+            rows = self._db.execute(f"SELECT name, seq FROM cursor WHERE {others}", known).fetchall()  # noqa: S608 - ours
+            self._db.execute(f"DELETE FROM cursor WHERE {others}", known)  # noqa: S608 - ours
+            return {name: self._count("record", seq) for name, seq in rows}
 
     def prune(self, *, after: int, upto: int, keep: int) -> Pruned:
         """Have no more than `keep` records beyond `after`, by deleting filed ones up to `upto`.

@@ -27,7 +27,7 @@ from dropsight.intake.starts import CrashNote, Starts
 from dropsight.intake.turns import Turns
 from dropsight.intake.walk_guard import WalkGuard
 from dropsight.journal.ledger import Ledger
-from dropsight.journal.marks import History, Mark, mark_of_bursts
+from dropsight.journal.marks import BURSTS, History, Mark, mark_of_bursts
 from dropsight.journal.recorder import Recorder
 from dropsight.journal.recorder_parts import RecorderContext
 from dropsight.journal.recording import Audience, FilingRules
@@ -108,6 +108,7 @@ def assemble(
         workers = _workers(
             in_force, monitoring, recording, backlog, outlets.watching, explanations, once=once
         )
+        _forget_others(exclusive.store, recording)
         return Assembly(exclusive, monitoring, intake, recording, in_force, workers, outlets, stack.pop_all())
 
 
@@ -170,6 +171,15 @@ def _recording(
     if bursts:
         audience.admit(bursts)
     return Recording(audience, recorder, ledger, housekeeper, followers, bursts)
+
+
+def _forget_others(store: Journal, recording: Recording) -> None:
+    """Last of all: where anything cannot be made, the former config goes on, with its followers' places."""
+    names = [each.mark.name for each in recording.wanted]
+    for name, waiting in store.forget_others([*names, BURSTS] if recording.bursts else names).items():
+        if waiting and name != BURSTS:
+            what = "1 record that waits" if waiting == 1 else f"{waiting} records that wait"
+            log.warning("%s is no longer in the config: it does not get %s for it", name, what)
 
 
 def _recorder(
