@@ -1,6 +1,8 @@
 """Small file systems of a test's own, to fill, to write-protect, to take away."""
 
+import fcntl
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,8 @@ import pytest
 
 from brokers import wait_until
 
+# What ext4 and XFS are told by ioctl(2), and by which flag.
+_SHUT_DOWN, _NOTHING_WRITTEN = 0x8004587D, 2
 LOOP_BYTES = 256 * 2**20  # btrfs takes no less than 109 MiB
 
 
@@ -110,6 +114,21 @@ class LoopDisk:
 
     def unmount(self) -> None:
         subprocess.run(["umount", str(self.place)], check=True)
+
+    def pull(self) -> None:
+        """Have it fail as one that is pulled out: what its kernel has not written yet is lost."""
+        fd = os.open(self.place, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(fd, _SHUT_DOWN, struct.pack("I", _NOTHING_WRITTEN))
+        finally:
+            os.close(fd)
+
+    def plug_in(self) -> None:
+        """Mount what was pulled out, as another device: the kernel has none of it in memory."""
+        attach = ["losetup", "--find", "--show", str(self.image)]
+        device = subprocess.run(attach, check=True, capture_output=True, text=True).stdout.strip()
+        subprocess.run(["mount", "-o", "noatime", device, str(self.place)], check=True)
+        subprocess.run(["losetup", "--detach", device], check=True)  # once it is unmounted
 
 
 def why_no_disk(folder: Path, kind: str) -> str | None:

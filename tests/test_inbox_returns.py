@@ -1,7 +1,9 @@
 """An inbox that goes away while its images wait to be filed, and comes back with them."""
 
+import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from PIL import Image
 
 from brokers import wait_until
 from daemons import PHOTOS, House, bounded_by
-from disks import small_disk, write_protect
+from disks import LoopDisk, small_disk, why_no_disk, write_protect
 from dropsight.crashpoints import VARIABLE
 from test_watch import SOON, trouble
 
@@ -122,6 +124,61 @@ def test_an_image_that_was_taken_away_is_recorded_anew_where_one_just_like_it_is
     write_protect(house.processed, on=False)
     wait_until(lambda: not any(house.waiting()), seconds=SOON)
     assert len({record["id"] for record in house.records()}) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_unmounted_at_once", [False, True])
+def test_an_image_is_on_record_once_though_its_disk_was_pulled_out_just_after_it_was_filed(
+    tmp_path: Path, *, is_unmounted_at_once: bool
+) -> None:
+    """What the kernel had not written, the filing, was undone, and the image recorded anew."""
+    if why := why_no_disk(tmp_path, "ext4"):
+        pytest.skip(why)
+    house = House(tmp_path, {})
+    later = ("dropsight.journal.filing_threads", {"SYNC_SECONDS": 3.0})
+    house.under = bounded_by("dropsight.intake.scanner", later, RECONCILE_SECONDS=1.0)
+    house.inbox.rmdir()
+    disk = LoopDisk(house.inbox, "ext4")
+    disk.mount()
+    try:
+        house.start()
+        drop_for_good(PHOTOS[0], house.inbox / "a.jpg")
+        wait_until(lambda: len(house.records()) == 1 and not any(house.waiting()))
+        disk.pull()
+        if is_unmounted_at_once:
+            unmount(house.inbox)
+            wait_until(lambda: is_filed(house))
+        else:
+            wait_until(lambda: "power failure" in trouble(house, "syncing"))
+            unmount(house.inbox)
+        disk.plug_in()
+        assert [path.name for path in house.waiting()] == ["a.jpg"]
+        wait_until(lambda: not any(house.waiting()), seconds=SOON)
+        drop_for_good(PHOTOS[1], house.inbox / "b.jpg")
+        wait_until(lambda: names_in(house.processed) == ["a.jpg", "b.jpg"], seconds=SOON)
+        assert [record["image_path"] for record in house.records()] == ["a.jpg", "b.jpg"]
+    finally:
+        house.kill()
+        unmount(house.inbox)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def is_filed(house: House) -> bool:
+    """Whether its only record is of an image that counts as filed."""
+    shutil.rmtree(house.root / "copy", ignore_errors=True)
+    with contextlib.suppress(shutil.Error, sqlite3.Error):  # what was copied was written to meanwhile
+        return house.journal().execute("SELECT filed FROM record").fetchall() == [(1,)]
+    return False
+
+
+def drop_for_good(photo: Path, image: Path) -> None:
+    """As one who syncs what he brings."""
+    fd = os.open(Path(shutil.copy2(photo, image.with_name(".part"))).rename(image), os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
 
 
 @pytest.mark.slow

@@ -11,7 +11,9 @@ from typing import NamedTuple, TypeVar
 from dropsight.errors import StoreError
 from dropsight.files.original import FiledAt
 from dropsight.files.reserve import Reserve
+from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
+from dropsight.intake.links import inode
 from dropsight.journal.durability import SYNC_SECONDS, Syncing
 from dropsight.journal.empty_folders import PassedFolders
 from dropsight.journal.filed import Filed, lies_at
@@ -87,7 +89,7 @@ class FilingThreads:
         return passed
 
     def take_away(self) -> list[int]:
-        """Return the seqs of those of them that may come back with their disk."""
+        """Return the seqs of images that may come back with their disk."""
         return _all_of(self._results.away)
 
     def take_shelved(self) -> list[Shelved]:
@@ -144,7 +146,7 @@ class _InboxFiling:
         self._folder, self._filing, self._syncing, self._results = folder, filing, syncing, results
         self._contained = supervision.contained(f"{NAME} {as_text(folder.root)}")
         self._passed = PassedFolders()
-        self._moved: list[int] = []
+        self._moved: dict[int, Candidate] = {}
         self._places: set[str] = set()
         self._next_sync = 0.0
         self._is_bare: bool | None = None
@@ -177,33 +179,33 @@ class _InboxFiling:
             if self._is_bare and not lies_at([self._folder], behind.filed):
                 self._results.away.put(behind.row.seq)
             else:
-                self._note(behind.filed)
+                self._note(behind.filed, behind.candidate)
         self._results.passed.put(behind)
         self._results.nudge()
         return None
 
     def _is_out(self, entry: Recorded, found: FiledAt | Gone | None) -> None:
         if found == "changed":
-            self._moves(entry.seq, entry.finished.path)
+            self._moves(entry.seq, entry.finished.candidate)
             return
         told = None if isinstance(found, str) else found
         with self._contained:
             if not isinstance(found, str) and (above := self._passed.filed(entry.finished.candidate)):
                 self._places.add(above)
-        self._note(filed_of(entry), told)
+        self._note(filed_of(entry), entry.finished.candidate, told)
 
-    def _note(self, filed: Filed, told: FiledAt | None = None) -> None:
-        self._moves(filed.seq, filed.path)
+    def _note(self, filed: Filed, candidate: Candidate, told: FiledAt | None = None) -> None:
+        self._moves(filed.seq, candidate)
         with self._contained:
             if there := lies_at([self._folder], filed, told=told):
                 self._results.shelved.put(there)
                 self._places.add(os.path.dirname(os.fsdecode(os.path.join(there.place, there.name))))
 
-    def _moves(self, seq: int, path: str) -> None:
+    def _moves(self, seq: int, candidate: Candidate) -> None:
         if not self._moved:
             self._next_sync = time.monotonic() + SYNC_SECONDS
-        self._moved.append(seq)
-        self._places.add(os.path.dirname(path))
+        self._moved[seq] = candidate
+        self._places.add(os.path.dirname(candidate.path))
 
     def _sync_if_due(self) -> float | None:
         if not self._moved:
@@ -212,10 +214,16 @@ class _InboxFiling:
         if left > 0 and not self._results.ending:
             return left
         with self._contained:
-            if self._syncing.names(self._folder, self._places):
-                for seq in self._moved:
+            is_synced = self._syncing.names(self._folder, self._places)
+            inbox = inode(self._folder.inbox.true)
+            for seq, candidate in self._moved.items():
+                # A disk that was pulled out before its kernel wrote to it has the image in the inbox again.
+                if not is_synced or candidate.inbox not in {None, inbox}:
+                    self._results.away.put(seq)
+                if is_synced:
                     self._results.on_disk.put(seq)
-                self._moved, self._places = [], set()
+            if is_synced:
+                self._moved, self._places = {}, set()
                 return None
         self._next_sync = time.monotonic() + SYNC_SECONDS
         return None if self._results.ending else SYNC_SECONDS

@@ -55,7 +55,7 @@ class GoneImages:
             log.warning(text, as_text(folder.root))
 
     def may_come_back(self, seq: int) -> None:
-        """An earlier life has not filed it, and it is not there: its disk may not be mounted."""
+        """Its disk was not there as an earlier life's was to be filed, or as what was filed was synced."""
         self._note(seq, is_away=True)
 
     def _note(self, seq: int, *, is_away: bool) -> None:
