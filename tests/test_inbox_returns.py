@@ -7,13 +7,14 @@ import sqlite3
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from brokers import wait_until
-from daemons import PHOTOS, House, bounded_by
+from daemons import PHOTOS, House, bounded_by, running
 from disks import LoopDisk, small_disk, why_no_disk, write_protect
 from dropsight.crashpoints import VARIABLE
 from test_watch import SOON, trouble
@@ -206,6 +207,35 @@ def test_another_picture_of_the_same_size_and_whole_second_gets_its_own_record_a
         assert filed == [pictures[1].read_bytes()]
     finally:
         house.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+def test_several_records_of_one_name_that_a_kill_left_unnoted_have_its_next_image_recorded_once(
+    tmp_path: Path, *, is_elsewhere: bool
+) -> None:
+    """Each of them let go of the name, so that two workers had the image in hand at once, and ended of it."""
+    disk = small_disk(tmp_path / "processed") if is_elsewhere else nullcontext()
+    with disk, running(tmp_path) as house:
+        for count in range(1, 4):
+            _replace(house.inbox / "latest.jpg", count)
+            wait_until(lambda: len(house.records()) == count and not house.waiting())  # noqa: B023 - at once
+        assert house.stop() == 0
+        with closing(sqlite3.connect(tmp_path / "state" / "journal.db", isolation_level=None)) as journal:
+            journal.execute("UPDATE record SET filed = 0")
+        _replace(house.inbox / "latest.jpg", 4)
+        house.start()
+        wait_until(lambda: len(house.records()) >= 4 and not house.waiting())
+        assert house.taking()
+        paths = [record["image_path"] for record in house.records()]
+        assert paths.count("latest.jpg") == 4
+        assert "internal error" not in house.daemon_log()
+        assert house.stop() == 0
+
+
+def _replace(image: Path, number: int) -> None:
+    shutil.copy(PHOTOS[number], image.with_name(".new"))
+    image.with_name(".new").rename(image)
 
 
 def _dated(path: Path, shade: int) -> Path:

@@ -189,6 +189,10 @@ class Backlog(BacklogState):
         """The file vanished before it was read, or is on record already: it was never ours to count."""
         there = candidate.again and (not looks or self._is_there_again(candidate))
         with self._lock:
+            if candidate.holds > 1:
+                candidate.holds -= 1
+                candidate.again |= there
+                return
             self._seen -= 1
             self._release(candidate, again=there)
 
@@ -201,12 +205,18 @@ class Backlog(BacklogState):
             self._release(candidate, again=there)
 
     def hold(self, folder: DropFolder, path: str) -> Candidate:
-        """Take in hand, room or no room, what an earlier life left unfinished: no scan may find it anew."""
+        """Take in hand, room or no room, what an earlier life left unfinished: no scan may find it anew.
+
+        Where that are several records of one path, it is let go of with the last of them.
+        """
         with self._lock:
-            candidate = Candidate(folder, path, closed=True, ready_at=time.monotonic(), place="in_hand")
-            candidate.counted = False
-            self._known[path] = candidate
-            self._seen += 1
+            candidate = self._known.get(path)
+            if candidate is None:
+                candidate = Candidate(folder, path, closed=True, ready_at=time.monotonic(), place="in_hand")
+                candidate.counted = False
+                self._known[path] = candidate
+                self._seen += 1
+            candidate.holds += 1
             return candidate
 
     def set_aside(self, candidate: Candidate) -> None:

@@ -59,6 +59,8 @@ class Candidate(msgspec.Struct, eq=False):
     """What a worker that was relieved meanwhile has read of it."""
     counted: bool = True
     """Not so where an earlier life recorded it, and only filing it away is left."""
+    holds: int = 0
+    """How many records of an earlier life it is held for."""
 
     inbox: tuple[int, int] | None = None
     """Device and inode of the inbox that it was found in, where that is known."""

@@ -119,10 +119,10 @@ class Recorder:
         """
         self._log.recover(upto=self.newest)
         self._filer.open(folders)
-        for row in self._store.unfiled():
-            if is_away(row.path):
-                continue
-            if behind := LeftBehind.of(row, folders, self._backlog):
+        rows = [row for row in self._store.unfiled() if not is_away(row.path)]
+        # Of several records of one path none lets go of it before all are seen to: others would find it.
+        for row, behind in [(row, LeftBehind.of(row, folders, self._backlog)) for row in rows]:
+            if behind:
                 self._filer.take_up(behind)
             else:
                 self._durability.on_disk([row.seq])
