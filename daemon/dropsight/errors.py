@@ -11,6 +11,7 @@ DropsightError
 │   ├── InUseError     another dropsight has it: wait for that one to end
 │   └── DamagedError   the journal can no longer be trusted: end, rescue it at the next start
 ├── SinkError      the log's or the broker's: the same
+│   └── UnsyncedError   and nobody knows which of the log's last lines are on its disk
 ├── ModelError     the operator's: one clear line, exit code 1
 │   ├── NoSuchModelError   its name is wrong: exit code 2
 │   └── UntriedError   the machine had no room to test it: the daemon tries again
@@ -85,6 +86,10 @@ class DamagedError(StoreError):
 
 
 class SinkError(DropsightError):
+    pass
+
+
+class UnsyncedError(SinkError):
     pass
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from dropsight import crashpoints
-from dropsight.errors import SinkError, reason
+from dropsight.errors import SinkError, UnsyncedError, reason
 from dropsight.files.disk import sync_folder
 from dropsight.threads import begins
 
@@ -33,6 +33,7 @@ class JsonLog:
 
     Files: `results.jsonl`, then `results.jsonl.1` (newest) to `.N`, each `.gz` once it is compressed.
     Raises SinkError where the disk does not take lines; what stands in the log then is still whole lines.
+    UnsyncedError: what was appended since the last sync may not be on the disk.
     """
 
     def __init__(self, path: Path, *, max_bytes: int, backups: int, compress: bool) -> None:
@@ -72,10 +73,7 @@ class JsonLog:
         self._appended = 0
 
     def sync(self) -> None:
-        try:
-            os.fdatasync(self._fd)
-        except OSError as error:
-            raise _unusable(self._path, error) from error
+        self._sync(self._fd)
 
     def recent_ids(self, ids: Collection[str]) -> set[str]:
         """Tell which of these records stand in the log's newest files."""
@@ -128,12 +126,21 @@ class JsonLog:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             former = self._fd
             self._open()
-            os.close(former)
+            try:
+                self._sync(former)  # its disk may have been pulled out
+            finally:
+                os.close(former)
         elif mine.st_size == self._torn_size:
             os.ftruncate(self._fd, self._size)
             self._torn_size = None
         else:
             self._size = mine.st_size
+
+    def _sync(self, fd: int) -> None:
+        try:
+            os.fdatasync(fd)
+        except OSError as error:
+            raise UnsyncedError(str(_unusable(self._path, error))) from error
 
     def _write(self, block: bytes) -> None:
         if self._size and os.pread(self._fd, 1, self._size - 1) != b"\n":
@@ -154,7 +161,7 @@ class JsonLog:
         self._size += len(block)
 
     def _rotate(self) -> None:
-        os.fdatasync(self._fd)
+        self._sync(self._fd)
         if self._compressor:
             self._compressor.join()
         self._shift()

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from dropsight import crashpoints
-from dropsight.errors import DamagedError, SinkError, StoreError
+from dropsight.errors import DamagedError, SinkError, StoreError, UnsyncedError
 from dropsight.journal.reader import JournalReader
 from dropsight.records import Glance
 from dropsight.status.troubles import Troubles
@@ -21,7 +21,10 @@ UNSYNCED_LINES = 1_024
 
 
 class LineLog(Protocol):
-    """Where lines go for other programs to read; raises SinkError where it cannot take them for now."""
+    """Where lines go for other programs to read; raises SinkError where it cannot take them for now.
+
+    UnsyncedError: some that it took since the last sync may be lost.
+    """
 
     set_apart: int
     """Lines of failed images, since the start, that went to a file of their own."""
@@ -97,6 +100,8 @@ class LogLines:
         except DamagedError:
             raise
         except (SinkError, StoreError) as error:
+            if isinstance(error, UnsyncedError):
+                self._doubt(upto=self.logged)
             self._troubles.raised("log", error)
             return
         self._troubles.cleared("log")
@@ -126,9 +131,13 @@ class LogLines:
         try:
             if self._lines.append(lines):
                 self.synced = before
-        except SinkError:
-            raise
-        except Exception:  # a bug: nobody knows which of them stand there, so they are looked for
-            self._behind, self._unsure_upto, self._started_at = True, max(self._unsure_upto, newest), before
+        except Exception as error:
+            if isinstance(error, UnsyncedError) or not isinstance(error, SinkError):  # or a bug's
+                self._doubt(upto=newest)
             raise
         self.logged = newest
+
+    def _doubt(self, *, upto: int) -> None:
+        """Nobody knows which lines since the last sync stand there: they are looked for."""
+        self._behind, self._unsure_upto = True, max(self._unsure_upto, upto)
+        self.logged = self._started_at = self.synced
