@@ -1,6 +1,7 @@
 """Setting a damaged journal aside, killed at any instant."""
 
 import contextlib
+import json
 import shutil
 import sqlite3
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from brokers import wait_until
 from daemons import PHOTOS, House, dropsight
 from dropsight.crashpoints import VARIABLE
+from dropsight.journal.outbox import Delivery
 from dropsight.journal.reader import JournalReader
 from dropsight.journal.rescue import DAMAGED_KEPT, needs_rescue, rescue
 from dropsight.journal.schema import mark_damaged
@@ -18,21 +20,23 @@ from dropsight.records import encode
 from records import result
 
 
-def filled(journal: Path, count: int, *, cursors: int | None = None) -> None:
+def filled(journal: Path, count: int, *, cursors: int | None = None, named: str = "") -> None:
     store = Journal(journal)
     stat = Path("/").stat()
-    records = [result(f"{number}.jpg", stat) for number in range(count)]
+    records = [result(f"{named}{number}.jpg", stat) for number in range(count)]
     store.add([Row(each.id, b"/gone", 0, 0, "c", "ok", encode(each)) for each in records])
     upto = count if cursors is None else cursors
     store.settle(totals=[], filed=list(range(1, count + 1)), cursors={"log": upto, "mqtt": upto})
     store.close()
 
 
+def pending(journal: Path) -> list[Delivery]:
+    with contextlib.closing(JournalReader(journal)) as reader:
+        return reader.pending(0, 10_000)
+
+
 def count(journal: Path) -> int:
-    reader = JournalReader(journal)
-    found = len(reader.pending(0, 10_000))
-    reader.close()
-    return found
+    return len(pending(journal))
 
 
 @pytest.mark.slow
@@ -142,3 +146,37 @@ def test_a_journal_that_sqlite_s_own_tools_wrote_anew_is_gone_on_with(tmp_path: 
         assert count(journal) == 2
     finally:
         house.kill()
+
+
+@pytest.mark.parametrize(
+    ("delivered", "delivered_since", "place"), [(2, 1, 2), (5, 1, 6), (5, 0, 5), (5, 3, 8)]
+)
+def test_a_journal_that_was_mounted_over_the_open_one_is_gone_on_with_and_the_broker_gets_both(
+    tmp_path: Path, delivered: int, delivered_since: int, place: int
+) -> None:
+    """A disk that was not there at the start: what it had for the broker was set aside as damaged."""
+    journal, opened = tmp_path / "journal.db", tmp_path / "opened.db"
+    filled(journal, 5, cursors=delivered)
+    filled(opened, 3, cursors=delivered_since, named="later-")
+    opened.rename(tmp_path / "journal.db.rescued")
+    rescue(journal)
+    with contextlib.closing(Journal(journal)) as store:
+        assert store.cursor("mqtt") == place
+    paths = [json.loads(each.line)["image_path"] for each in pending(journal)]
+    assert paths == [
+        *(f"{number}.jpg" for number in range(5)),
+        *(f"later-{number}.jpg" for number in range(3)),
+    ]
+
+
+def test_of_a_journal_that_was_exchanged_for_an_older_copy_of_it_each_record_is_there_once(
+    tmp_path: Path,
+) -> None:
+    journal, opened = tmp_path / "journal.db", tmp_path / "opened.db"
+    filled(journal, 5, cursors=2)
+    filled(opened, 9, cursors=7)
+    opened.rename(tmp_path / "journal.db.rescued")
+    rescue(journal)
+    with contextlib.closing(Journal(journal)) as store:
+        assert store.cursor("mqtt") == 7
+    assert count(journal) == 9

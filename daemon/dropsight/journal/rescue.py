@@ -29,6 +29,16 @@ _OTHERS = {
     # What was filed and cannot be read here is looked for once more.
     "SELECT name, seq FROM cursor WHERE name != 'shelf'": "INSERT OR IGNORE INTO cursor VALUES (?, ?)",
 }
+# Of the newer of two journals, beside its records and cursors.
+_NEWER = {
+    "SELECT id, path FROM kept": "INSERT OR IGNORE INTO kept VALUES (?, ?)",
+    "SELECT * FROM ledger": KEEP,
+    "SELECT id, name, camera, started, ended, count, line FROM event ORDER BY n": (
+        "INSERT OR IGNORE INTO event (id, name, camera, started, ended, count, line)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    ),
+    "SELECT camera, state FROM event_stream": "INSERT OR REPLACE INTO event_stream VALUES (?, ?)",
+}
 _RESCUED = ".rescued"
 DAMAGED_KEPT = 3
 
@@ -50,11 +60,16 @@ def rescue(journal: Path, *, followers: Sequence[str] = ()) -> None:
 
     Killed at any instant, the next call goes on: once there is a whole new journal, the damaged one is
     no longer read. `followers` whose place cannot be read get all that was saved once more.
+
+    Where an open journal was saved and one with records of its own lies there, as on a disk that was mounted
+    late, the new one has the records of both.
     """
     fresh = journal.with_name(journal.name + _RESCUED)
     try:
         if not fresh.exists():
             _make_fresh(journal, fresh, followers)
+        elif _has_others(journal, fresh):
+            _join(journal, fresh)
         aside = _set_aside(journal)
         crashpoints.reach("in_rescue")
         os.rename(fresh, journal)
@@ -96,6 +111,54 @@ def _make_fresh(journal: Path, fresh: Path, followers: Sequence[str]) -> None:
     log.warning("%s: %d records can be read", journal, saved)
     os.rename(part, fresh)
     sync_folder(fresh.parent)
+
+
+def _has_others(journal: Path, saved: Path) -> bool:
+    """Whether a journal lies there whose newest record the saved one lacks."""
+    if not journal.exists():
+        return False
+    with (
+        contextlib.closing(open_alone(journal)) as there,
+        contextlib.closing(open_alone(saved)) as open_last,
+    ):
+        there.set_authorizer(_no_views)
+        newest = next(iter(_readable(there, "SELECT id FROM record ORDER BY seq DESC LIMIT 1")), None)
+        found = newest and open_last.execute("SELECT 1 FROM record WHERE id = ?", newest).fetchone()
+    return newest is not None and found is None
+
+
+def _join(journal: Path, saved: Path) -> None:
+    """Have the saved records follow those of the journal that lies there, in place of the saved journal."""
+    part = saved.with_name(saved.name + ".part")
+    part.unlink(missing_ok=True)
+    found = _copy_what_is_readable(journal, part, ())
+    with contextlib.closing(open_alone(saved)) as newer, contextlib.closing(open_alone(part)) as new:
+        added = _append(newer, new)
+    log.warning("%s: a journal of %d records was there, which %d of the other follow", journal, found, added)
+    os.rename(part, saved)
+    sync_folder(saved.parent)
+
+
+def _append(newer: sqlite3.Connection, new: sqlite3.Connection) -> int:
+    """Add what is not there; who had all that was there goes on from where he was in what follows."""
+    names = ", ".join(sorted((_columns(newer) & _columns(new)) - {"seq"}))
+    insert = f"INSERT OR IGNORE INTO record ({names}) VALUES ({', '.join('?' * (names.count(',') + 1))})"  # noqa: S608 - ours
+    cursors = dict(newer.execute("SELECT name, seq FROM cursor WHERE name != 'shelf'"))
+    new.execute("BEGIN")
+    (last,) = new.execute("SELECT coalesce(max(seq), 0) FROM record").fetchone()
+    end, places = last, dict.fromkeys(cursors, last)
+    for seq, *row in newer.execute(f"SELECT seq, {names} FROM record ORDER BY seq"):  # noqa: S608 - ours
+        end += new.execute(insert, row).rowcount
+        places |= {name: end for name, upto in cursors.items() if seq <= upto}
+    new.executemany(
+        "INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq WHERE seq >= ?",
+        [(name, place, last) for name, place in places.items()],
+    )
+    for query, statement in _NEWER.items():
+        for row in _readable(newer, query):
+            _save(new, statement, row)
+    new.execute("COMMIT")
+    return int(end - last)
 
 
 def _set_aside(journal: Path) -> Path:
