@@ -18,7 +18,8 @@ def refused(**streams):
         return
     sys.exit("begun without its stream")
 
-begin_apart()
+told, waker = os.pipe2(os.O_NONBLOCK)
+begin_apart(waker)
 """
 
 
@@ -85,10 +86,33 @@ from dropsight import spawning
 
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 spawning._apart, spawning._CLONE_FILES = None, 1
-begin_apart()
+begin_apart(waker)
 logging.shutdown()
 print(said("first"))
 """
     told, first = _run(code).splitlines()
     assert told.startswith("no thread that begins processes")
     assert first == "first"
+
+
+def test_a_signal_that_comes_to_the_thread_as_it_begins_a_process_wakes_the_daemon_and_harms_nothing() -> (
+    None
+):
+    """As one may after SIGSTOP and SIGCONT. It was written into what says whether the process begins."""
+    code = """
+import select, signal, threading
+
+def amid_signals(pipe=os.pipe):
+    ends = pipe()
+    signal.pthread_kill(threading.get_ident(), signal.SIGHUP)
+    return ends
+
+signal.signal(signal.SIGHUP, lambda *_: None)
+signal.set_wakeup_fd(waker)
+given, os.pipe = os.open(os.devnull, os.O_RDONLY), amid_signals
+for streams in ({}, {"stdin": given}, {"stdin": given, "stdout": given}):
+    popen([sys.executable, "-c", ""], **streams).wait()
+    select.select([told], [], [], 60)
+    print(signal.Signals(os.read(told, 1)[0]).name)
+"""
+    assert _run(code) == 3 * "SIGHUP\n"

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import pairwise
 from queue import SimpleQueue
 from subprocess import DEVNULL, PIPE, Popen
 from typing import IO, NamedTuple
@@ -28,13 +29,14 @@ _STREAMS = ("stdin", "stdout", "stderr")
 _apart: "_Apart | None" = None
 
 
-def begin_apart() -> None:
+def begin_apart(waker: int) -> None:
     """Have processes begun by such a thread from now on; call it before any image is opened.
 
+    `waker` is the descriptor that signals are told through, by whichever thread the kernel gives them to.
     Where that is not to be had, which is told, the thread that wants a process begins it.
     """
     global _apart  # noqa: PLW0603 - as there is one process, there is one
-    if _apart is None and (apart := _Apart()).begins():
+    if _apart is None and (apart := _Apart(waker)).begins():
         _apart = apart
     elif _apart is None:
         text = "no thread that begins processes: a FUSE share that hangs can hold up all HEIC and clips"
@@ -104,8 +106,9 @@ def _nothing_collected() -> Iterator[None]:
 class _Apart:
     """The thread. An order comes with its descriptors, through a socket: here they have other numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, waker: int) -> None:
         self._ours, self._theirs = socket.socketpair()
+        self._waker = waker
         self._orders: SimpleQueue[tuple[_Order, Sequence[str]]] = SimpleQueue()
         self._answers: SimpleQueue[Popen[bytes] | Exception] = SimpleQueue()
         self._is_apart: SimpleQueue[bool] = SimpleQueue()
@@ -132,9 +135,10 @@ class _Apart:
     def _run(self) -> None:
         is_apart = ctypes.CDLL(None).unshare(_CLONE_FILES) == 0
         if is_apart:
-            here = self._theirs.fileno()
-            os.closerange(3, here)
-            os.closerange(here + 1, os.sysconf("SC_OPEN_MAX"))
+            # The number of the waker may be no other file's: a signal would be written into that.
+            kept = sorted((2, self._theirs.fileno(), self._waker, os.sysconf("SC_OPEN_MAX")))
+            for before, after in pairwise(kept):
+                os.closerange(before + 1, after)
         self._is_apart.put(is_apart)
         while is_apart:
             self._answers.put(self._answer(self._received()))

@@ -47,9 +47,9 @@ def run(
     # The watchdog ends a daemon that hangs by SIGABRT: this leaves every thread's place in the journal.
     faulthandler.enable()
     raise_descriptor_limit()
-    begin_apart()
     config = settings(file, overrides=overrides)
     with Lifecycle() as lifecycle:
+        begin_apart(lifecycle.waker)
         return serve(config, reread, lifecycle, once=once, terminal=_terminal(verbose=verbose))
 
 

@@ -67,6 +67,11 @@ class Lifecycle:
         os.close(self._wake_writer)
 
     @property
+    def waker(self) -> int:
+        """The descriptor that signals are told through."""
+        return self._wake_writer
+
+    @property
     def signalled(self) -> bool:
         """Whether it was a signal that asked to stop: then there is no beginning again."""
         return self._signalled_at is not None
