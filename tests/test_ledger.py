@@ -117,6 +117,18 @@ def test_what_is_gone_from_a_kept_folder_is_forgotten(tmp_path: Path, store: Jou
     assert news.gone == [os.fsencode(gone)]
 
 
+def test_what_is_known_of_an_inbox_that_leaves_the_config_or_takes_other_names_stays(
+    tmp_path: Path, store: Journal
+) -> None:
+    """It was forgotten at once: where the device had a new name by then, all came back as new images."""
+    away, _ = record(store, tmp_path / "away" / "a.jpg"), record(store, tmp_path / "in" / "b.jpg")
+    (tmp_path / "in" / "c.png").touch()
+    others = DropFolder.open(Watch(path=tmp_path / "in", after="keep", patterns=("*.png",)))
+    assert list(Reading(store).ledger.news([others])) == []
+    shutil.rmtree(away.parent)
+    assert list(Reading(store).ledger.news([others])) == []
+
+
 def test_however_many_are_gone_the_journal_is_told_in_pieces(
     tmp_path: Path, store: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,8 +61,9 @@ class Ledger:
     def news(self, folders: Sequence[DropFolder]) -> Iterator[KeptChanges]:
         """Find files that are no longer there, of which nobody will ask again; some hundreds at a time.
 
-        A folder with nothing in it at all may be a disk that is not mounted: then they stay. What an earlier
-        version recorded is known without the device's name from now on.
+        A folder with nothing in it at all may be a disk that is not mounted: then they stay, as does all in
+        an inbox that is not in the config, for it may come back. What an earlier version recorded is known
+        without the device's name from now on.
         """
         if not all(_has_images(folder) for folder in folders if folder.settings.after == "keep"):
             return
@@ -76,6 +77,8 @@ class Ledger:
     def _of_former(self, rows: Sequence[tuple[str, bytes]], folders: Sequence[DropFolder]) -> KeptChanges:
         news = KeptChanges()
         for record_id, path in rows:
+            if not _is_in_any(os.fsdecode(path), folders):
+                continue
             try:
                 kept = self._former_at(record_id, os.fsdecode(path), folders)
             except OSError:  # a share that does not answer
@@ -148,10 +151,14 @@ def _id_of(folder: DropFolder, path: str, stat: os.stat_result, *, device: str, 
     return drop_id(device, relative, stat.st_size, stat.st_mtime_ns, repeat=repeat)
 
 
+def _is_in_any(path: str, folders: Sequence[DropFolder]) -> bool:
+    return any(path.startswith(folder.root + os.sep) for folder in folders)
+
+
 def _is_gone(path: bytes, folders: Sequence[DropFolder]) -> bool:
     name = os.fsdecode(path)
-    if not any(folder.wants(name) for folder in folders):
-        return True
+    if not _is_in_any(name, folders):
+        return False
     try:
         os.lstat(name)
     except (FileNotFoundError, NotADirectoryError):
