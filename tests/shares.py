@@ -26,17 +26,27 @@ class OneFileShare:
     """Mounts a file alone at a place; after so many reads it answers nothing until `answer`.
 
     Where it `hears_of_closes`, a close then waits for it, and nobody who waits for that can be killed.
+    `kind` is what the table of mounts calls it, `stamp` the time of its file; `data` may be exchanged.
     """
 
     def __init__(
-        self, place: Path, name: str, data: bytes, *, reads: int, hears_of_closes: bool = False
+        self,
+        place: Path,
+        name: str,
+        data: bytes,
+        *,
+        reads: int,
+        hears_of_closes: bool = False,
+        kind: str = "fuse",
+        stamp: int = 10**9,
     ) -> None:
-        self.place, self._name, self._data, self._reads = place, name.encode(), data, reads
+        self._stamp = stamp
+        self.place, self._name, self.data, self._reads = place, name.encode(), data, reads
         self.is_mute, self._answers = threading.Event(), threading.Event()
         self._said = {**_SAID, _FLUSH: b""} if hears_of_closes else _SAID
         self._fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         options = f"fd={self._fd},rootmode=40755,user_id=0,group_id=0,max_read=4096".encode()
-        if ctypes.CDLL(None).mount(b"test", os.fsencode(place), b"fuse", 0, options):
+        if ctypes.CDLL(None).mount(b"test", os.fsencode(place), kind.encode(), 0, options):
             os.close(self._fd)
             pytest.skip("no FUSE here")
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -81,14 +91,14 @@ class OneFileShare:
             return struct.pack("QII", 0, 0, 0) + self._facts(node)
         if call == _READ:
             _, place, size = struct.unpack_from("QQI", body)
-            return self._data[place : place + size]
+            return self.data[place : place + size]
         if call == _READDIR:
             return self._listing() if struct.unpack_from("QQ", body)[1] == 0 else b""
         return errno.ENOSYS  # it is not asked that again; as on network shares, a close waits for nothing
 
     def _facts(self, node: int) -> bytes:
-        size, mode = (len(self._data), 0o100644) if node == _FILE else (0, 0o40755)
-        return struct.pack("6Q10I", node, size, 1, *[10**9] * 3, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+        size, mode = (len(self.data), 0o100644) if node == _FILE else (0, 0o40755)
+        return struct.pack("6Q10I", node, size, 1, *[self._stamp] * 3, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
 
     def _listing(self) -> bytes:
         entry = struct.pack("QQII", _FILE, 1, len(self._name), 8) + self._name

@@ -4,6 +4,8 @@ import ctypes
 import os
 import re
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 # File systems on which what another machine does raises no event here.
@@ -27,6 +29,8 @@ MOUNTS = Path("/proc/self/mountinfo")
 # By the numbers of statfs(2): tmpfs, ramfs.
 _IN_MEMORY = {0x01021994, 0x858458F6}
 _STATFS_BYTES = 256
+# The table of mounts is read again after so long: it tells of a share without touching it.
+LOOK_SECONDS = 1.0
 
 _libc = ctypes.CDLL(None)
 
@@ -54,6 +58,16 @@ def room_in_memory(folder: Path) -> int:
 def numbers_anew(folder: str) -> bool:
     """Whether a file there may be given another number, as after a rename, or once the kernel forgot it."""
     return any(kind in REMOTE | _FAT or kind.startswith("fuse") for kind in file_systems(folder))
+
+
+def _devices_of_shares() -> frozenset[int]:
+    """Return the numbers (`st_dev`) of all network shares that are mounted, without touching any."""
+    devices = set[int]()
+    for line in MOUNTS.read_bytes().splitlines():
+        if line.partition(b" - ")[2].split()[0].decode() in REMOTE:
+            major, _, minor = line.split()[2].partition(b":")
+            devices.add(os.makedev(int(major), int(minor)))
+    return frozenset(devices)
 
 
 def mounts_about(folder: str) -> frozenset[bytes]:
@@ -98,3 +112,34 @@ def _mount_id(folder: str) -> bytes | None:
 def _unescaped(point: bytes) -> bytes:
     """Take back the kernel's octal numbers for spaces, tabs, line ends and backslashes."""
     return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), point)
+
+
+class Shares:
+    """What is known of network shares, whose writers and clock are not this machine's. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._devices: frozenset[int] = frozenset()
+        self._next_look = 0.0
+        self._latest: dict[int, tuple[float, float]] = {}
+        """By device, the latest time of a change that was seen there, and when, in monotonic seconds."""
+
+    def hold(self, stat: os.stat_result) -> bool:
+        """Whether this file is on one: a lease there tells of a share's own ways, not of who writes."""
+        if (now := time.monotonic()) >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            with suppress(OSError):  # no descriptor is to be had: those of before are still there
+                self._devices = _devices_of_shares()
+        return stat.st_dev in self._devices
+
+    def saw(self, stat: os.stat_result) -> None:
+        """Take note of what time it is there, if it is one."""
+        if self.hold(stat):
+            self.age_seconds(stat)
+
+    def age_seconds(self, stat: os.stat_result) -> float:
+        """Return how long ago it was written by the share's clock, as far as the latest change tells that."""
+        now, changed = time.monotonic(), stat.st_ctime
+        latest, seen_at = self._latest.get(stat.st_dev, (changed, now))
+        there = max(latest + now - seen_at, changed)
+        self._latest[stat.st_dev] = there, now
+        return there - stat.st_mtime

@@ -16,6 +16,7 @@ from dropsight.config import Watch
 from dropsight.errors import refusal
 from dropsight.files.beneath import Listing, OpenFolder, Top, listed, open_folder
 from dropsight.files.descent import Descent
+from dropsight.files.filesystems import Shares
 from dropsight.images.opening import ImageFile, open_image
 from dropsight.intake.camera_names import Naming, is_date, naming
 from dropsight.intake.links import Links, Walk
@@ -44,6 +45,7 @@ class DropFolder(msgspec.Struct, frozen=True, eq=False):
     settings: Watch
     excluded: tuple[str, ...]
     links: Links
+    shares: Shares
     root: str
     _ours: tuple[str, ...]
     _naming: Naming
@@ -64,7 +66,8 @@ class DropFolder(msgspec.Struct, frozen=True, eq=False):
         named = _any_of((*settings.patterns, *arrived, *clips))
         patterns, clip = (named, _any_of((".*", *settings.ignore))), _any_of(clips) if clips else None
         links, camera = Links(inbox), naming(settings.camera)
-        return cls(inbox, *places, settings, below, links, root, mine, camera, *patterns, _clip_pattern=clip)
+        known = inbox, *places, settings, below, links, Shares(), root, mine, camera
+        return cls(*known, *patterns, _clip_pattern=clip)
 
     def parent_of(self, path: str) -> tuple[str, str]:
         """Return where the folder of an image truly is, and the image's name in it."""

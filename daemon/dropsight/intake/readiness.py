@@ -36,14 +36,18 @@ def still_seconds(candidate: Candidate, stat: os.stat_result, age_of: Age) -> fl
     """For how long the file has not changed, as far as anyone can tell.
 
     The file's own time counts only when it lies in the past: network shares and Pis without
-    a clock disagree about now. `age_of` tells the seconds since a file's time.
+    a clock disagree about now. `age_of` tells the seconds since a file's time; on a share, whose clock
+    may be hours behind, it is no older than by what is newest there.
     """
     now = time.monotonic()
     signature = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
     if candidate.signature != signature:
         candidate.grew = candidate.grew or candidate.signature is not None
         candidate.signature, candidate.still_since = signature, now
-    return max(now - candidate.still_since, age_of(stat.st_mtime))
+    age, shares = age_of(stat.st_mtime), candidate.folder.shares
+    if shares.hold(stat):
+        age = min(age, shares.age_seconds(stat))
+    return max(now - candidate.still_since, age)
 
 
 def seconds_to_wait(candidate: Candidate, fd: int, stat: os.stat_result, age_of: Age) -> float:
@@ -54,7 +58,8 @@ def seconds_to_wait(candidate: Candidate, fd: int, stat: os.stat_result, age_of:
     """
     settle = candidate.folder.settings.settle_seconds
     still = still_seconds(candidate, stat, age_of)
-    found = writer(fd)
+    # NFS and SMB refuse a lease where the server grants no cache; else it tells of our own writers alone.
+    found: Writer = "unknown" if candidate.folder.shares.hold(stat) else writer(fd)
     candidate.held_by_writer = found == "present"
     candidate.grew = candidate.grew or candidate.held_by_writer
     if found == "none" or (found == "unknown" and (candidate.closed or still >= settle)):

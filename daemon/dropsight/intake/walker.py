@@ -137,6 +137,7 @@ class Walker:
         try:
             crashpoints.reach_path("in_find", path)
             stat = entry.stat(follow_symlinks=False)
+            folder.shares.saw(stat)
             if (entry.is_symlink() and folder.leads_back(path)) or self._skip(folder, path, stat):
                 return None
             # When it came here, as against what a copy keeps of its original's times.

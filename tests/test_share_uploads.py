@@ -1,0 +1,53 @@
+"""Uploads to a network share that the inbox lies on: their writers, and its clock, are another machine's."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from brokers import wait_until
+from daemons import PHOTOS, House
+from shares import OneFileShare
+from test_watch import SOON
+
+PHOTO = PHOTOS[0].read_bytes()
+
+
+@contextmanager
+def with_share(root: Path, data: bytes) -> Iterator[tuple[House, OneFileShare]]:
+    """A daemon whose camera has a share, as of sshfs, an hour behind, with an upload as far as it is."""
+    watch = {"path": "inbox", "after": "keep", "settle_seconds": 1.0, "patience_seconds": 60}
+    house = House(root, {"watch": [watch]})
+    camera = house.inbox / "cam"
+    camera.mkdir()
+    behind = int(time.time()) - 3_600
+    with OneFileShare(camera, "a.jpg", data, reads=10**9, kind="fuse.sshfs", stamp=behind) as share:
+        try:
+            yield house, share
+        finally:
+            house.kill()
+
+
+@pytest.mark.slow
+def test_half_an_upload_on_a_share_whose_clock_is_behind_is_waited_for(tmp_path: Path) -> None:
+    """It looked as old as the clock was behind, counted as broken off, and failed."""
+    with with_share(tmp_path, PHOTO[: len(PHOTO) // 2]) as (house, share):
+        house.start()
+        wait_until(lambda: house.counters()["postponed"] == 1 or len(house.records()) == 1)
+        share.data = PHOTO
+        wait_until(lambda: len(house.records()) == 1)
+        assert house.records()[0]["status"] == "ok"
+        assert house.stop() == 0
+
+
+@pytest.mark.slow
+def test_an_image_on_a_share_is_taken_though_no_lease_of_it_is_to_be_had(tmp_path: Path) -> None:
+    """NFS 4 refuses one where the server delegates nothing, SMB without oplocks: as of one held open."""
+    with with_share(tmp_path, PHOTO) as (house, share), ExitStack() as stack:
+        stack.callback(os.close, os.open(share.place / "a.jpg", os.O_WRONLY))
+        house.start()
+        wait_until(lambda: len(house.records()) == 1, seconds=SOON)
+        assert house.records()[0]["status"] == "ok"
