@@ -3,14 +3,22 @@
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, House, running
+from dropsight.config import Watch
+from dropsight.files.filesystems import mounts_about
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.watcher import Watcher
+from dropsight.status.heartbeats import Heartbeats
 from test_closed_folders import UNPRIVILEGED, move_in
 
 # Well below the minute in which walks find everything anyway.
@@ -177,3 +185,67 @@ def test_a_disk_that_is_mounted_on_a_camera_s_folder_is_noticed_with_what_is_on_
             unmount(folder)
         finally:
             subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+class Rescans:
+    """Who walks; what is heard of a folder that has moved waits until it may go on."""
+
+    def __init__(self) -> None:
+        self.calls, self.waits, self.goes_on = 0, threading.Event(), threading.Event()
+
+    def rescan(self) -> None:
+        self.calls += 1
+
+    def look_into(self, folder: DropFolder, path: str) -> None:  # noqa: ARG002 - as those who walk
+        self.waits.set()
+        self.goes_on.wait(SOON)
+
+
+@AS_ROOT
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_disk_in_place_of_another_is_told_of_though_a_walk_found_neither_of_them(
+    tmp_path: Path, *, is_late: bool
+) -> None:
+    """The kernel gave it the other's number: what was heard of was the folder below, and nothing of it."""
+    inbox, rescans = tmp_path / "inbox", Rescans()
+    (inbox / "cam").mkdir(parents=True)
+    watcher = Watcher(DropFolder.open(Watch(path=inbox)), Backlog(), rescans, Heartbeats())
+    below = os.open(inbox, os.O_RDONLY)
+    try:
+        watcher.renew()
+        hears(watcher, inbox, inbox / "cam")
+        mount(inbox)
+        number = mounts_about(str(inbox))
+        wait_until(lambda: rescans.calls == 1)
+        os.rename("cam", "moved", src_dir_fd=below, dst_dir_fd=below)
+        assert rescans.waits.wait(SOON)
+        for step in (watcher.renew, partial(unmount, inbox))[:: 1 if is_late else -1]:
+            step()
+        hears(watcher, inbox)
+        mount_with(number, inbox)
+        rescans.goes_on.set()
+        wait_until(lambda: rescans.calls == 2, seconds=SOON)
+    finally:
+        rescans.goes_on.set()
+        watcher.stop()
+        os.close(below)
+        subprocess.run(["umount", "--lazy", inbox], check=False)
+
+
+def mount_with(number: frozenset[bytes], place: Path) -> None:
+    """The kernel takes back an unmounted one's number by and by."""
+
+    def is_mounted() -> bool:
+        mount(place)
+        if mounts_about(str(place)) != number:
+            unmount(place)
+        return os.path.ismount(place)
+
+    wait_until(is_mounted)
+
+
+def hears(watcher: Watcher, *folders: Path) -> None:
+    for folder in folders:
+        fd = os.open(folder, os.O_RDONLY)
+        watcher.hear(str(folder), fd)
+        os.close(fd)

@@ -60,6 +60,8 @@ class Watcher:
         self._unheard: dict[str, int] = {}
         """Folders without a watch, and the error number that says why."""
         self._bytes, self._left_out = 0, False
+        self._mounted: frozenset[bytes] = frozenset()
+        """What was mounted about the inbox as the last walk of all of it began."""
 
     @property
     def polling(self) -> bool:
@@ -68,7 +70,7 @@ class Watcher:
 
     def renew(self) -> None:
         """Have what it takes to hear: at the start, and again where it was lost or the disks have changed."""
-        self._left_out = False
+        self._left_out, self._mounted = False, mounts_about(self._folder.inbox.true)
         kind = self._folder.settings.observer
         if kind == "polling" or (kind == "auto" and file_systems(self._folder.root) & REMOTE):
             self.stop()
@@ -125,6 +127,8 @@ class Watcher:
                 return
             try:
                 self._expect_events(path)
+                if path == self._folder.root and self._is_remounted():
+                    self._rescans.rescan()
                 watch = self._inotify.add(f"/proc/self/fd/{fd}/.")
             except OSError as error:
                 self.missed(path, error)
@@ -225,12 +229,20 @@ class Watcher:
                     self._take(event, tell)
                 if mounts.fileno() in ready:
                     before, about = about, self._mounts()
-                    if about != before:
+                    if about != before or self._is_remounted():
                         self._rescans.rescan()
 
     def _mounts(self) -> frozenset[bytes]:
         folders = (self._folder.inbox.true, *self._folder.links.places.values())
         return frozenset().union(*map(mounts_about, folders))
+
+    def _is_remounted(self) -> bool:
+        """Whether there may be another disk than that walk was to find.
+
+        One that is mounted in place of another may have its number: who looked neither before nor after saw
+        no change.
+        """
+        return mounts_about(self._folder.inbox.true) != self._mounted
 
     def _take(self, event: Event, tell: Callable[[FileSystemEvent], None]) -> None:
         with self._lock:
