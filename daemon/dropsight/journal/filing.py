@@ -25,6 +25,7 @@ from dropsight.files.original import (
 from dropsight.intake.candidate import has_coarse_time
 from dropsight.intake.closed_folders import FolderError, closed_to_us
 from dropsight.intake.folder import DropFolder
+from dropsight.intake.readiness import writer
 from dropsight.journal.copying import Copying, LeftToThreadError, copy_across, digest_at, is_copy, needs_copy
 from dropsight.journal.sidecars import delete_along, move_along
 from dropsight.records import Failure, Record, Result
@@ -73,17 +74,9 @@ def file_away(filing: Filing) -> FiledAt | Literal["gone", "changed"] | None:
     try:
         fd = open_folder(root)
         try:
-            any_time = filing.digest is not None
-            original = Original.find(
-                fd, filing.path, filing.identity, filing.record.id, root=root, any_time=any_time
-            )
-            if original is None:
-                return "gone"
-            if (
-                _is_in_doubt(original, filing)
-                and digest_at(original, filing.copying.gets_on) != filing.digest
-            ):
-                return "changed"
+            original = _found(filing, fd, root)
+            if isinstance(original, str):
+                return original
             if failed or settings.after == "move":
                 return _move(original, filing, folder.failed if failed else folder.processed)
             if original.delete() and _has_sidecars(folder):
@@ -100,6 +93,37 @@ def file_away(filing: Filing) -> FiledAt | Literal["gone", "changed"] | None:
             raise PlaceError(f"{place.path} cannot store finished images: {error.strerror}") from error
         raise StoreError(f"{place.path} cannot store {filing.path}: {error.strerror}") from error
     return None
+
+
+def _found(filing: Filing, fd: int, root: str) -> Original | Literal["gone", "changed"]:
+    """Return the image as it lies there, if it is what was read.
+
+    What somebody has open for writing is as good as gone: what he writes next would go along, on record as
+    what was there before. He closes it, and it is looked at again; if he has written nothing, it is back.
+    """
+    any_time = filing.digest is not None
+    original = Original.find(fd, filing.path, filing.identity, filing.record.id, root=root, any_time=any_time)
+    if original is None or _has_writer(original, filing.folder):
+        return "gone"
+    in_doubt = _is_in_doubt(original, filing)
+    return (
+        "changed" if in_doubt and digest_at(original, filing.copying.gets_on) != filing.digest else original
+    )
+
+
+def _has_writer(original: Original, folder: DropFolder) -> bool:
+    """Whether somebody has it open for writing, as far as that can be told."""
+    if not S_ISREG(original.stat.st_mode) or folder.shares.hold(original.stat):
+        return False
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(original.name, flags, dir_fd=original.fd)
+    except OSError:
+        return False
+    try:
+        return writer(fd) == "present"
+    finally:
+        os.close(fd)
 
 
 def _is_in_doubt(original: Original, filing: Filing) -> bool:
