@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from brokers import wait_until
 from disks import fill, small_disk
 from dropsight.errors import SinkError
 from dropsight.journal.jsonlog import JsonLog
@@ -94,6 +96,41 @@ def test_half_a_compressed_file_of_a_crash_is_thrown_away(tmp_path: Path) -> Non
     log_at(tmp_path).close()
     assert not (tmp_path / "r.jsonl.1.gz.part").exists()
     assert numbers_in(tmp_path / "r.jsonl.1.gz") == [0]
+
+
+def test_no_start_takes_away_what_logrotate_called_as_a_compressed_file_of_ours(tmp_path: Path) -> None:
+    """A start compressed logrotate's `.1`; its next `.1` went at the start after that, with all lines."""
+    for day in range(4):
+        log = log_at(tmp_path)
+        log.append([line(day)])
+        log.close()
+        if (tmp_path / "r.jsonl.1").exists():
+            (tmp_path / "r.jsonl.1").rename(tmp_path / "r.jsonl.2")
+        (tmp_path / "r.jsonl").rename(tmp_path / "r.jsonl.1")
+    log_at(tmp_path).close()
+    found = [number for path in tmp_path.iterdir() for number in numbers_in(path)]
+    assert sorted(found) == [0, 1, 2, 3]
+
+
+def test_both_forms_of_a_file_that_a_crash_left_become_one(tmp_path: Path) -> None:
+    lines = line(0) + b"\n" + line(1) + b"\n"
+    (tmp_path / "r.jsonl.1").write_bytes(lines)
+    (tmp_path / "r.jsonl.1.gz").write_bytes(gzip.compress(lines))
+    log_at(tmp_path, compress=False).close()
+    assert not (tmp_path / "r.jsonl.1").exists()
+    assert numbers_in(tmp_path / "r.jsonl.1.gz") == [0, 1]
+
+
+def test_what_logrotate_names_anew_while_its_former_file_is_compressed_stays(tmp_path: Path) -> None:
+    noise = os.urandom(30_000_000)
+    (tmp_path / "r.jsonl.1").write_bytes(noise)
+    log = log_at(tmp_path)
+    wait_until((tmp_path / "r.jsonl.1.gz.part").exists)
+    (tmp_path / "r.jsonl.1").rename(tmp_path / "r.jsonl.2")
+    (tmp_path / "r.jsonl.1").write_bytes(line(1) + b"\n")
+    log.close()
+    assert (tmp_path / "r.jsonl.2").read_bytes() == noise
+    assert numbers_in(tmp_path / "r.jsonl.1") == [1]
 
 
 def test_what_a_crash_left_uncompressed_is_compressed_at_the_next_start(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import shutil
 import threading
 import zlib
 from collections.abc import Collection, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from dropsight import crashpoints
@@ -198,6 +199,8 @@ class JsonLog:
     def _compress_file(self, path: Path) -> None:
         """Both names are never gone: the plain file goes when the compressed one is whole and on disk."""
         target = path.with_name(path.name + ".gz")
+        if target.exists():  # of other lines: logrotate gives the same names
+            return
         part = target.with_name(target.name + _PART)
         try:
             with path.open("rb") as plain, part.open("wb") as raw:
@@ -206,6 +209,10 @@ class JsonLog:
                     shutil.copyfileobj(plain, packed)
                 raw.flush()
                 os.fsync(raw.fileno())
+                was_moved = not os.path.samefile(path, plain.fileno())
+            if was_moved:
+                part.unlink()
+                return
             part.rename(target)
             sync_folder(target.parent)
             crashpoints.reach("in_compression")
@@ -216,13 +223,17 @@ class JsonLog:
             log.warning("%s cannot be compressed: %s", path, error.strerror)
 
     def _mend_backups(self) -> None:
-        """Finish what a crash interrupted: half a compressed file, or both forms of one."""
+        """Finish what a crash interrupted: half a compressed file, or both forms of one.
+
+        Of two with other lines, as logrotate's copies beside ours, neither goes.
+        """
         with contextlib.suppress(OSError):  # the next start is as good
             for path in self._path.parent.iterdir():
                 if path.name.startswith(f"{self._path.name}.") and path.suffix == _PART:
                     path.unlink()
             for _, path in backup_files(self._path):
-                if path.suffix != ".gz" and path.with_name(path.name + ".gz").exists():
+                packed = path.with_name(path.name + ".gz")
+                if path.suffix != ".gz" and packed.exists() and _are_alike(path, packed):
                     path.unlink()
 
     def _backup(self, number: int, *, gz: bool = False) -> Path:
@@ -256,6 +267,10 @@ def lines_of(path: Path) -> Iterator[bytes]:
     ):
         while line := file.readline(LONGEST_LINE):
             yield line
+
+
+def _are_alike(*paths: Path) -> bool:
+    return all(one == other for one, other in zip_longest(*map(lines_of, paths)))
 
 
 def readable_lines(path: Path) -> Iterator[bytes]:
