@@ -508,6 +508,33 @@ def test_what_is_to_be_filed_in_an_inbox_that_is_away_is_filed_at_the_start_at_w
     assert desk.lines() == ["a.jpg"]
 
 
+@pytest.mark.parametrize("starts_without", [0, 1])
+def test_what_is_to_be_filed_has_no_second_record_where_all_was_copied_to_another_place(
+    tmp_path: Path, starts_without: int
+) -> None:
+    """As to a larger disk, once `processed` was full; or its inbox was out of the config meanwhile."""
+    desk = Desk(tmp_path / "small")
+    finished = desk.arrival("a.jpg")
+    desk.store.add([row_of(finished, encode(finished.record))])
+    desk.close()
+    shutil.copytree(tmp_path / "small", tmp_path / "large")
+    for _ in range(starts_without):
+        desk = Desk(tmp_path / "large")
+        desk.recorder.recover([])
+        desk.close()
+    desk = Desk(tmp_path / "large")
+    desk.recorder.recover([desk.folder])
+    desk.backlog.hint(desk.folder, str(desk.inbox / "a.jpg"), closed=True)
+    candidate = desk.backlog.take()
+    assert candidate
+    with desk.running():
+        desk.recorder.put(Finished(candidate, (desk.inbox / "a.jpg").stat(), finished.record))
+        wait_until((tmp_path / "large" / "processed" / "a.jpg").exists)
+    assert desk.lines() == ["a.jpg"]
+    assert desk.recorder.newest == 1
+    desk.close()
+
+
 def test_a_file_that_was_copied_back_after_a_restart_is_a_drop_of_its_own(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     with desk.running():

@@ -115,7 +115,8 @@ class Recorder:
     ) -> None:
         """Mend what a crash may have left between a commit and its consequences; before `run`.
 
-        What lies in an inbox that is away stays to be filed, for a start at which it is there.
+        What lies in an inbox that is away, or in none of the config, stays to be filed, for a start at which
+        it is there. Where all was copied to another place, it is known by its path in the inbox.
         """
         self._log.recover(upto=self.newest)
         self._filer.open(folders)
@@ -125,7 +126,7 @@ class Recorder:
             if behind:
                 self._filer.take_up(behind)
             else:
-                self._durability.on_disk([row.seq])
+                self._filer.gone.may_come_back(row.seq)
         self._durability.sync()
         self._settler.settle()
 
