@@ -17,14 +17,14 @@ PHOTO = PHOTOS[0].read_bytes()
 
 
 @contextmanager
-def with_share(root: Path, data: bytes) -> Iterator[tuple[House, OneFileShare]]:
+def with_share(root: Path, data: bytes, kind: str = "fuse.sshfs") -> Iterator[tuple[House, OneFileShare]]:
     """A daemon whose camera has a share, as of sshfs, an hour behind, with an upload as far as it is."""
     watch = {"path": "inbox", "after": "keep", "settle_seconds": 1.0, "patience_seconds": 60}
     house = House(root, {"watch": [watch]})
     camera = house.inbox / "cam"
     camera.mkdir()
     behind = int(time.time()) - 3_600
-    with OneFileShare(camera, "a.jpg", data, reads=10**9, kind="fuse.sshfs", stamp=behind) as share:
+    with OneFileShare(camera, "a.jpg", data, reads=10**9, kind=kind, stamp=behind) as share:
         try:
             yield house, share
         finally:
@@ -51,3 +51,17 @@ def test_an_image_on_a_share_is_taken_though_no_lease_of_it_is_to_be_had(tmp_pat
         house.start()
         wait_until(lambda: len(house.records()) == 1, seconds=SOON)
         assert house.records()[0]["status"] == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["fuse.rclone", "fuse"])
+def test_an_image_that_comes_to_a_store_or_folder_behind_any_fuse_is_noticed(
+    tmp_path: Path, kind: str
+) -> None:
+    """Whoever writes there raises no event here: it waited for the next start, or for ever."""
+    with with_share(tmp_path, PHOTO, kind) as (house, share):
+        house.start()
+        wait_until(lambda: len(house.records()) == 1, seconds=SOON)
+        share.data = PHOTOS[1].read_bytes()
+        wait_until(lambda: len(house.records()) == 2, seconds=SOON)
+        assert house.stop() == 0

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 # File systems on which what another machine does raises no event here.
-REMOTE = {
+_REMOTE = {
     "nfs",
     "nfs4",
     "cifs",
@@ -21,10 +21,19 @@ REMOTE = {
     "virtiofs",
     "afs",
     "glusterfs",
-    "fuse.sshfs",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "ocfs2",
+    "gfs2",
+    "orangefs",
+    "coda",
+    "vmhgfs",
+    "prl_fs",
+    "fakeowner",
 }
 
-_FAT = {"msdos", "vfat", "exfat"}
+_FAT = {"msdos", "vfat", "exfat", "fuseblk"}
 MOUNTS = Path("/proc/self/mountinfo")
 # By the numbers of statfs(2): tmpfs, ramfs.
 _IN_MEMORY = {0x01021994, 0x858458F6}
@@ -33,6 +42,11 @@ _STATFS_BYTES = 256
 LOOK_SECONDS = 1.0
 
 _libc = ctypes.CDLL(None)
+
+
+def _is_remote(kind: str) -> bool:
+    """FUSE is, unless it has a disk of its own (fuseblk): others write to the store or folder behind it."""
+    return kind in _REMOTE or kind == "fuse" or kind.startswith("fuse.")
 
 
 def lies_in_memory(fd: int) -> bool:
@@ -55,16 +69,21 @@ def room_in_memory(folder: Path) -> int:
         os.close(fd)
 
 
+def is_shared(folder: str) -> bool:
+    """Whether others may write there, or below, of whom no event tells."""
+    return any(_is_remote(kind) for kind in file_systems(folder))
+
+
 def numbers_anew(folder: str) -> bool:
     """Whether a file there may be given another number, as after a rename, or once the kernel forgot it."""
-    return any(kind in REMOTE | _FAT or kind.startswith("fuse") for kind in file_systems(folder))
+    return any(_is_remote(kind) or kind in _FAT for kind in file_systems(folder))
 
 
 def _devices_of_shares() -> frozenset[int]:
     """Return the numbers (`st_dev`) of all network shares that are mounted, without touching any."""
     devices = set[int]()
     for line in MOUNTS.read_bytes().splitlines():
-        if line.partition(b" - ")[2].split()[0].decode() in REMOTE:
+        if _is_remote(line.partition(b" - ")[2].split()[0].decode()):
             major, _, minor = line.split()[2].partition(b":")
             devices.add(os.makedev(int(major), int(minor)))
     return frozenset(devices)

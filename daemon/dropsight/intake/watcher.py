@@ -14,7 +14,7 @@ from watchdog.events import FileSystemEvent
 from watchdog.observers.api import BaseObserver
 
 from dropsight import crashpoints
-from dropsight.files.filesystems import MOUNTS, REMOTE, file_systems, mounts_about
+from dropsight.files.filesystems import MOUNTS, is_shared, mounts_about
 from dropsight.intake import inotify
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
@@ -72,7 +72,7 @@ class Watcher:
         """Have what it takes to hear: at the start, and again where it was lost or the disks have changed."""
         self._left_out, self._mounted = False, mounts_about(self._folder.inbox.true)
         kind = self._folder.settings.observer
-        if kind == "polling" or (kind == "auto" and file_systems(self._folder.root) & REMOTE):
+        if kind == "polling" or (kind == "auto" and is_shared(self._folder.root)):
             self.stop()
             self._say(f"polled every {self._folder.settings.poll_seconds:g} s")
         elif not self._is_listening():
@@ -180,7 +180,7 @@ class Watcher:
         links = self._folder.links
         linked = next((link for link in links.places if f"{path}/".startswith(link + "/")), None)
         kind = self._folder.settings.observer
-        if linked and kind == "auto" and file_systems(links.places[linked]) & REMOTE:
+        if linked and kind == "auto" and is_shared(links.places[linked]):
             raise OSError(errno.EREMOTE, os.strerror(errno.EREMOTE))
 
     def unheard(self) -> list[str]:
