@@ -12,9 +12,12 @@ from typing import Self
 import pytest
 
 _LOOKUP, _FORGET, _GETATTR, _OPEN, _READ, _RELEASE, _FLUSH, _INIT = 1, 2, 3, 14, 15, 18, 25, 26
-_OPENDIR, _READDIR, _RELEASEDIR, _ACCESS = 27, 28, 29, 34
+_STATFS, _OPENDIR, _READDIR, _RELEASEDIR, _ACCESS = 17, 27, 28, 29, 34
 _OPENED = struct.pack("QII", 0, 1, 0)  # nothing of it is cached
+# As rclone has it: half of a terabyte is free, and of a billion files none.
+_ROOM = struct.pack("5Q10I", 2**28, 2**27, 2**27, 10**9, 0, 4096, 255, 4096, *[0] * 7)
 _SAID = {
+    _STATFS: _ROOM,
     _INIT: struct.pack("IIIIHHIIHHI28x", 7, 31, 2**16, 0, 16, 12, 2**16, 1, 1, 0, 0),
     **dict.fromkeys((_OPEN, _OPENDIR), _OPENED),
     **dict.fromkeys((_RELEASE, _RELEASEDIR, _ACCESS), b""),

@@ -12,7 +12,7 @@ from daemons import PHOTOS, House, running
 from disks import failing_disk, may_not_mark_files, small_disk
 from dropsight.crashpoints import VARIABLE
 from dropsight.files.beneath import Top, sync
-from dropsight.files.disk import sync_file, sync_folder
+from dropsight.files.disk import leave_room, sync_file, sync_folder
 from dropsight.files.original import Original, identity
 from dropsight.intake.candidate import COARSEST_NS
 from dropsight.journal.copying import Copying, TooLargeToCopyError, copy_across
@@ -216,6 +216,20 @@ def test_names_in_a_folder_that_cannot_be_synced_are_left_to_its_file_system() -
     sync_folder("/proc")
     with Top.at("/proc").inside() as fd:
         sync(fd)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_disk_that_counts_no_file_as_free_has_room(tmp_path: Path) -> None:
+    """As rclone's, which have no number of them: nothing was ever filed there, as if it were full."""
+    share = tmp_path / "share"
+    share.mkdir()
+    with OneFileShare(share, "a.jpg", b"image", reads=9):
+        fd = os.open(share, os.O_RDONLY)
+        try:
+            assert (os.fstatvfs(fd).f_files, os.fstatvfs(fd).f_favail) == (10**9, 0)
+            leave_room(fd, 2**20)
+        finally:
+            os.close(fd)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

@@ -121,13 +121,14 @@ def sync_file(path: str) -> None:
 def leave_room(fd: int, size: int) -> None:
     """Raise OSError of a full disk where so many bytes more would leave too little for the journal.
 
-    In bytes and in files: small ones take up all inodes first. Some disks count none. Where it lies in memory
-    there must be so much left of that, too: beyond its bound the kernel ends the service.
+    In bytes and in files: small ones take up all inodes first. Some disks count none, or none as free, as
+    rclone's; one that has none left says so itself. Where it lies in memory there must be so much left of
+    that, too: beyond its bound the kernel ends the service.
     """
     found = os.fstatvfs(fd)
     left = found.f_bavail * found.f_frsize - size
     few = left < min(FREE_BYTES, FREE_SHARE * found.f_blocks * found.f_frsize)
-    if few or found.f_favail < min(FREE_FILES, FREE_SHARE * found.f_files):
+    if few or 0 < found.f_favail < min(FREE_FILES, FREE_SHARE * found.f_files):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if lies_in_memory(fd) and available_bytes() < size + FREE_BYTES:
         raise OSError(errno.ENOSPC, _IN_MEMORY)
