@@ -83,10 +83,12 @@ class Reading:
         self.told = KeptChanges.merged([self.told, news])
 
 
-def record(store: Journal, path: Path, content: bytes = b"x") -> Path:
+def record(store: Journal, path: Path, content: bytes = b"x", *, time_ns: int | None = None) -> Path:
     """A file of ours that is on record."""
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
+    if time_ns is not None:
+        os.utime(path, ns=(time_ns, time_ns))
     stat = path.stat()
     record_id = drop_id("d", path.name.encode(), stat.st_size, stat.st_mtime_ns)
     line, row = b'{"latency_ms":{"total":0.0}}', Kept.of(str(path), stat, digest_of(content))
@@ -177,6 +179,26 @@ def test_a_file_with_other_permissions_or_on_another_disk_is_known_by_its_conten
     assert reading.holds(path)
     (known,) = reading.told.known
     assert known.untouched(path.stat())
+
+
+@pytest.mark.parametrize("grain_ns", [100, 10**3, 10**7, 10**9, 2 * 10**9])
+def test_a_copy_on_a_disk_that_cuts_times_is_known_by_its_content(
+    tmp_path: Path, store: Journal, grain_ns: int
+) -> None:
+    """As tar, NTFS, exFAT and FAT do: an archive that was moved to such a disk was recorded once more."""
+    time_ns = 10**18 + 1_999_999_999
+    path = record(store, tmp_path / "in" / "a.jpg", time_ns=time_ns)
+    cut = time_ns - time_ns % grain_ns
+
+    def copied(content: bytes, time_ns: int) -> bool:
+        (tmp_path / "copy").write_bytes(content)
+        os.utime(tmp_path / "copy", ns=(time_ns, time_ns))
+        (tmp_path / "copy").replace(path)
+        return Reading(store).holds(path)
+
+    assert not copied(b"y", cut)
+    assert not copied(b"x", cut - 1)
+    assert copied(b"x", cut)
 
 
 def test_what_is_written_over_within_the_second_in_which_it_was_read_is_recorded_at_the_next_walk(

@@ -32,6 +32,9 @@ KEEP = "INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?)"
 # Whose time of change no file has that keeps whole seconds: only the content tells whether it is known.
 _IN_DOUBT = -1
 
+# To which disks and archives cut a time, in nanoseconds: NTFS and SMB, UDF, exFAT, tar and many others, FAT.
+_GRAINS_NS = 100, 10**3, 10**7, 10**9, COARSEST_NS
+
 _AT = "SELECT path, size, mtime_ns, changed_ns, digest FROM ledger WHERE path = ?"
 
 
@@ -62,12 +65,15 @@ class Kept(msgspec.Struct, frozen=True):
         return cls(os.fsencode(path), stat.st_size, *times, digest)
 
     def as_recorded(self, stat: os.stat_result) -> bool:
-        """Whether size and time are these: as far as earlier versions looked."""
-        return (self.size, self.mtime_ns) == (stat.st_size, storable(stat.st_mtime_ns))
+        """Whether size and time are these, or as a copy elsewhere has them."""
+        mtime_ns = storable(stat.st_mtime_ns)
+        cut = (self.mtime_ns - self.mtime_ns % grain for grain in _GRAINS_NS)
+        return self.size == stat.st_size and mtime_ns in (self.mtime_ns, *cut)
 
     def untouched(self, stat: os.stat_result) -> bool:
         """Whether not even the content can be another: whoever sets a file's time back changes this one."""
-        return self.changed_ns in (None, storable(stat.st_ctime_ns))
+        has_its_time = self.mtime_ns == storable(stat.st_mtime_ns)
+        return has_its_time and self.changed_ns in (None, storable(stat.st_ctime_ns))
 
 
 class KeptReader:
