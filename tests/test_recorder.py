@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pytest
 
 from brokers import wait_until
@@ -531,6 +532,44 @@ def test_what_is_to_be_filed_has_no_second_record_where_all_was_copied_to_anothe
         desk.recorder.put(Finished(candidate, (desk.inbox / "a.jpg").stat(), finished.record))
         wait_until((tmp_path / "large" / "processed" / "a.jpg").exists)
     assert desk.lines() == ["a.jpg"]
+    assert desk.recorder.newest == 1
+    desk.close()
+
+
+def taken(desk: Desk, path: Path, finished: Finished) -> Finished:
+    """The image at this path, read by a worker; its record is as of another, but for the id."""
+    desk.backlog.hint(desk.folder, str(path), closed=True)
+    candidate = desk.backlog.take()
+    assert candidate
+    record = msgspec.structs.replace(finished.record, id=path.name.ljust(32, "0"))
+    return Finished(candidate, path.stat(), record)
+
+
+@pytest.mark.parametrize("way", ["while it waits", "at once", "while nothing runs"])
+def test_an_image_to_be_filed_has_one_record_though_its_folder_gets_another_name(
+    tmp_path: Path, way: str
+) -> None:
+    """A camera that is renamed while `processed` takes nothing had all that waited recorded once more."""
+    desk = Desk(tmp_path)
+    finished = desk.arrival("cam/a.jpg")
+    if way == "while nothing runs":
+        desk.store.add([row_of(finished, encode(finished.record))])
+        desk.close()
+        desk = Desk(tmp_path)
+    (desk.inbox / "cam").rename(desk.inbox / "gate")
+    desk.recorder.recover([desk.folder])
+    renamed = taken(desk, desk.inbox / "gate" / "a.jpg", finished)
+    if way == "at once":
+        desk.recorder.put(finished)
+        desk.recorder.put(renamed)
+    with desk.running():
+        if way == "while it waits":
+            desk.recorder.put(finished)
+            wait_until(lambda: desk.recorder.visible == 1)
+        if way != "at once":
+            desk.recorder.put(renamed)
+        wait_until((tmp_path / "processed" / "gate" / "a.jpg").exists)
+    assert desk.lines() == ["cam/a.jpg"]
     assert desk.recorder.newest == 1
     desk.close()
 

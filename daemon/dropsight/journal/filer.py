@@ -25,7 +25,7 @@ from dropsight.journal.kept_files import Kept
 from dropsight.journal.mishaps import internal_error
 from dropsight.journal.near_places import NearPlaces
 from dropsight.journal.recording import LeftBehind, Recorded, filed_of, place_of, stays_as
-from dropsight.journal.schema import Shelved
+from dropsight.journal.schema import Shelved, all_storable
 from dropsight.names import as_text
 from dropsight.records import status_of
 from dropsight.status.heartbeats import Heartbeats
@@ -114,6 +114,9 @@ class Filer:
 
     def take_up(self, behind: LeftBehind) -> None:
         """What an earlier life has left: on other disks than the journal's, a thread is to look for it."""
+        row = behind.row
+        if row.inode is not None and row.changed_ns is not None:
+            self.gone.could_not_be_filed(row.seq, row.inode, row.changed_ns)
         if not self._near.has(behind.candidate.folder, behind.record):
             self._backlog.set_aside(behind.candidate)
             self._threads.look_for(behind)
@@ -205,7 +208,11 @@ class Filer:
     def _is_stuck(self, attempt: Attempt, *, told: bool) -> bool:
         crashpoints.reach("in_placing")
         entry, found = attempt.entry, attempt.found
-        candidate = entry.finished.candidate
+        candidate, stat = entry.finished.candidate, entry.finished.stat
+        if found is None or isinstance(found, FiledAt):
+            self.gone.was_filed(stat)
+        else:
+            self.gone.could_not_be_filed(entry.seq, *all_storable(stat.st_ino, stat.st_ctime_ns))
         if self._asked and not isinstance(found, LeftToThreadError):
             self._asked.pop(os.path.dirname(candidate.path), None)
         match found:

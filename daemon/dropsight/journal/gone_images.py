@@ -5,11 +5,13 @@ import os
 import time
 from typing import Literal
 
+from dropsight.errors import DamagedError, StoreError
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.links import inode
-from dropsight.journal.reader import RecordedFile
-from dropsight.journal.recording import Recorded
+from dropsight.journal.reader import JournalReader, RecordedFile
+from dropsight.journal.recording import Finished, Recorded, is_another
+from dropsight.journal.schema import storable
 from dropsight.names import as_text
 from dropsight.status.troubles import CHANGED_SECONDS
 
@@ -43,6 +45,8 @@ class GoneImages:
     def __init__(self) -> None:
         self._away: dict[int, bool] = {}
         """By seq, whether its whole inbox was away."""
+        self._unfiled: dict[tuple[int, int], int] = {}
+        """By inode and time of change, the seqs of what could not be filed, or was gone by then."""
         self._next_line: dict[DropFolder, float] = {}
 
     def note(self, entry: Recorded, *, is_away: bool) -> None:
@@ -73,3 +77,41 @@ class GoneImages:
             return False
         del self._away[row.seq]
         return True
+
+    def could_not_be_filed(self, seq: int, inode: int, changed_ns: int) -> None:
+        """The folder above this file may get another name before it is filed."""
+        self._unfiled[inode, changed_ns] = seq
+        if len(self._unfiled) > MOST_GONE:
+            del self._unfiled[next(iter(self._unfiled))]
+
+    def was_filed(self, stat: os.stat_result) -> None:
+        self._unfiled.pop(_file(stat), None)
+
+    def renamed(self, finished: Finished, reader: JournalReader) -> RecordedFile | None:
+        """Return the record of an image that has another path since its folder was renamed.
+
+        Its time of change is as it was, unlike that of a file which itself is renamed: that one may have been
+        moved elsewhere for good, and another have its inode.
+        """
+        seq = self._unfiled.get(_file(finished.stat))
+        if seq is None or finished.stat.st_nlink > 1:
+            return None
+        try:
+            row = reader.at(seq)
+        except DamagedError:
+            raise
+        except StoreError:  # whoever commits finds out as well, and waits
+            return None
+        return row if row and _is_at_another_path(finished, row) else None
+
+
+def _file(stat: os.stat_result) -> tuple[int, int]:
+    return storable(stat.st_ino), storable(stat.st_ctime_ns)
+
+
+def _is_at_another_path(finished: Finished, row: RecordedFile) -> bool:
+    stat, digest = finished.stat, finished.candidate.digest
+    if os.fsencode(finished.path) == row.path or not (row.is_of(stat) and row.is_of_the_very(stat)):
+        return False
+    is_coarse = stat.st_ctime_ns % 10**9 == 0 and None in {digest, row.digest}
+    return not (is_coarse or is_another(digest, row.digest))

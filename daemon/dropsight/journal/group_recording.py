@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from operator import attrgetter
 
+import msgspec
+
 from dropsight.errors import DamagedError
 from dropsight.journal.committing import Committer
 from dropsight.journal.consequences import Consequences
@@ -10,9 +12,10 @@ from dropsight.journal.filer import Filer
 from dropsight.journal.hand import OutcomesInHand
 from dropsight.journal.kept_files import KeptChanges
 from dropsight.journal.mishaps import EncodedRecord
-from dropsight.journal.reader import JournalReader
-from dropsight.journal.recording import Durable, Finished, free_repeat, returned, row_of
+from dropsight.journal.reader import JournalReader, RecordedFile
+from dropsight.journal.recording import Durable, Finished, Recorded, free_repeat, returned, row_of
 from dropsight.journal.settling import Settler
+from dropsight.records import decode
 from dropsight.status.troubles import Troubles
 
 _by_seq = attrgetter("seq")
@@ -42,8 +45,12 @@ class GroupRecording:
         """Take a group all the way; False when the journal takes nothing and it is time to stop."""
         if not group:
             return True
+        first, later = _by_file(group)
+        if later:
+            return self.record(first) and self.record(later)
         try:
-            entered = self._committer.commit(group)
+            new = [made for made in group if not self._is_renamed(made.finished)]
+            entered = self._committer.commit(new) if new else []
         except DamagedError:
             raise
         except Exception as error:  # noqa: BLE001 - one image's, whatever it is
@@ -85,9 +92,34 @@ class GroupRecording:
         free = free_repeat(finished, self._reader)
         gone, upto = self._filer.gone, self._newest_before
         if known := returned(finished, free - 1, self._reader, upto=upto, is_back=gone.is_back):
-            self._hand.followed(finished.path)
-            self._filer.file([known])
-            if kept := row_of(finished, known.line).kept:
-                self._settler.note_kept(KeptChanges(known=[kept]))
+            self._file_known(finished, known)
             return ()
         return self._committer.commit_again(finished, free)
+
+    def _is_renamed(self, finished: Finished) -> bool:
+        """Whether its folder was renamed as it waited to be filed: then it is, with the record it has."""
+        if finished.candidate.folder.settings.after == "keep":
+            return False
+        known = self._filer.gone.renamed(finished, self._reader)
+        if known:
+            self._file_known(finished, known)
+        return known is not None
+
+    def _file_known(self, finished: Finished, row: RecordedFile) -> None:
+        finished.candidate.counted = False
+        again = msgspec.structs.replace(finished, record=decode(row.line))
+        self._hand.followed(finished.path)
+        self._filer.file([Recorded(row.seq, again, row.line, 0.0)])
+        if kept := row_of(finished, row.line).kept:
+            self._settler.note_kept(KeptChanges(known=[kept]))
+
+
+def _by_file(group: Sequence[EncodedRecord]) -> tuple[list[EncodedRecord], list[EncodedRecord]]:
+    """Part those whose file is in the group once more, by another path: their turn is when that is filed."""
+    files, first, later = set[tuple[int, int, int]](), list[EncodedRecord](), list[EncodedRecord]()
+    for made in group:
+        stat = made.finished.stat
+        file = stat.st_dev, stat.st_ino, stat.st_ctime_ns
+        (later if file in files and stat.st_nlink == 1 else first).append(made)
+        files.add(file)
+    return first, later

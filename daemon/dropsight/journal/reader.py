@@ -74,6 +74,11 @@ class JournalReader:
             row = self._db.execute(f"{RECORDED_FILES} WHERE id = ?", (record_id,)).fetchone()
             return None if row is None else typed(self.path, row, RecordedFile)
 
+    def at(self, seq: int) -> RecordedFile | None:
+        with translated(self.path):
+            row = self._db.execute(f"{RECORDED_FILES} WHERE seq = ?", (seq,)).fetchone()
+            return None if row is None else typed(self.path, row, RecordedFile)
+
     def since(self, seq: int) -> list[RecordedFile]:
         """Return what was recorded after this one, in order."""
         with translated(self.path):

@@ -235,7 +235,7 @@ def returned(
     *,
     upto: int,
     is_back: Callable[[RecordedFile, os.stat_result], bool],
-) -> Recorded | None:
+) -> RecordedFile | None:
     """Recognize a file that is on record: a loss of power brought it back from where it had been filed.
 
     Or its inbox was away when it was to be filed, and `is_back`. Else only up to the records of earlier
@@ -244,7 +244,7 @@ def returned(
     its place and the time of its latest change, unless the ledger knows another content there.
     """
     row = reader.find(repeated(finished, repeat).record.id)
-    if row is None or _is_another(finished.candidate.digest, row.digest):
+    if row is None or is_another(finished.candidate.digest, row.digest):
         return None
     if finished.candidate.folder.settings.after == "keep":
         known = row.is_untouched_at(finished.path, finished.stat)
@@ -252,14 +252,10 @@ def returned(
     else:
         known = is_back(row, finished.stat)
         known = known or (row.seq <= upto and row.is_of_the_very(finished.stat))
-    if not known:
-        return None
-    finished.candidate.counted = False
-    again = msgspec.structs.replace(finished, record=decode(row.line))
-    return Recorded(row.seq, again, row.line, 0.0)
+    return row if known else None
 
 
-def _is_another(read: bytes | None, recorded: bytes | None) -> bool:
+def is_another(read: bytes | None, recorded: bytes | None) -> bool:
     """Whether the contents tell two pictures apart that have one size and time, as of whole seconds."""
     return read is not None and recorded is not None and read != recorded
 
