@@ -84,6 +84,11 @@ class GoneImages:
         if len(self._unfiled) > MOST_GONE:
             del self._unfiled[next(iter(self._unfiled))]
 
+    def recall(self, reader: JournalReader) -> None:
+        """Of an earlier life: its folder may have got another name then, or while nothing ran."""
+        for gone in reader.lie_nowhere(of=MOST_GONE):
+            self.could_not_be_filed(*gone)
+
     def was_filed(self, stat: os.stat_result) -> None:
         self._unfiled.pop(_file(stat), None)
 

@@ -79,6 +79,20 @@ class JournalReader:
             row = self._db.execute(f"{RECORDED_FILES} WHERE seq = ?", (seq,)).fetchone()
             return None if row is None else typed(self.path, row, RecordedFile)
 
+    def lie_nowhere(self, *, of: int) -> list[tuple[int, int, int]]:
+        """Name those `of` so many newest records whose files were gone when they were to be filed.
+
+        By seq, inode and time of change; what was deleted or stays in its folder is among them.
+        """
+        with translated(self.path):
+            rows = self._db.execute(
+                "SELECT seq, inode, changed_ns FROM record"
+                " WHERE seq > (SELECT max(seq) FROM record) - ? AND filed = 1 AND inode NOTNULL"
+                " AND changed_ns NOTNULL AND seq NOT IN (SELECT seq FROM shelf) ORDER BY seq",
+                (of,),
+            ).fetchall()
+            return typed(self.path, rows, list[tuple[int, int, int]])
+
     def since(self, seq: int) -> list[RecordedFile]:
         """Return what was recorded after this one, in order."""
         with translated(self.path):
