@@ -165,6 +165,21 @@ def test_a_picture_that_is_retained_is_taken_when_it_is_first_subscribed_to_and_
             assert found.contents() == [b"kept", b"new", b"newer"]
 
 
+def test_a_retained_picture_that_is_published_again_unchanged_is_one_image(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    """As bridges between brokers do at each of their connections; one that is not retained is another."""
+    topics, topic = "bridged/+/image", "bridged/front/image"
+    with taking(tmp_path, broker, mqtt=topics, protocol="5") as found, sending(broker) as sender:
+        wait_until(found.is_subscribed)
+        for picture in (b"first", b"first", b"second", b"second", b"first"):
+            sender.send(topic, picture, retain=True)
+        sender.send(topic, b"first")
+        sender.send("bridged/last/image", b"last")
+        wait_until(lambda: b"last" in found.contents())
+        assert found.contents() == [b"first", b"first", b"first", b"last", b"second"]
+
+
 def test_a_session_that_the_broker_has_without_its_subscription_leaves_nobody_blind(
     tmp_path: Path, broker: Mosquitto
 ) -> None:

@@ -184,12 +184,14 @@ class ImageConnection(Connection):
     def subscribe(self, topics: str) -> None:
         """Ask for what arrives there; what the broker says to it is among the `answers`.
 
-        Of what we are subscribed to already, a broker of MQTT 5 does not send once more what it retained.
+        Of what we are subscribed to already, a broker of MQTT 5 does not send once more what it retained. It
+        says, too, what was published to be retained, as bridges do again at each of their connections.
         """
         qos = min(1, self.offers.qos)
         how: dict[str, Any] = {"qos": qos}
         if self.asks_anew:
-            how = {"options": SubscribeOptions(qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)}
+            new_only = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+            how = {"options": SubscribeOptions(qos, retainAsPublished=True, retainHandling=new_only)}
         with self._asking:  # the answer may be there before it is known what it answers
             self._asked_for[self._client.subscribe(topics, **how)[1]] = topics
         self.send()
