@@ -180,3 +180,15 @@ def test_of_a_journal_that_was_exchanged_for_an_older_copy_of_it_each_record_is_
     with contextlib.closing(Journal(journal)) as store:
         assert store.cursor("mqtt") == 7
     assert count(journal) == 9
+
+
+def test_what_cannot_be_opened_in_the_journals_place_keeps_no_saved_one_from_being_gone_on_with(
+    tmp_path: Path,
+) -> None:
+    """As a folder that Docker makes for a file that is not there, or a copy that is root's."""
+    journal, opened = tmp_path / "journal.db", tmp_path / "opened.db"
+    filled(opened, 5)
+    opened.rename(tmp_path / "journal.db.rescued")
+    journal.mkdir()
+    rescue(journal)
+    assert count(journal) == 5

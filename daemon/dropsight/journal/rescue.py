@@ -117,10 +117,11 @@ def _has_others(journal: Path, saved: Path) -> bool:
     """Whether a journal lies there whose newest record the saved one lacks."""
     if not journal.exists():
         return False
-    with (
-        contextlib.closing(open_alone(journal)) as there,
-        contextlib.closing(open_alone(saved)) as open_last,
-    ):
+    try:
+        there = open_alone(journal)
+    except (OSError, sqlite3.Error):  # closed to us, or no file: it is set aside, as the saved one is whole
+        return False
+    with contextlib.closing(there), contextlib.closing(open_alone(saved)) as open_last:
         there.set_authorizer(_no_views)
         newest = next(iter(_readable(there, "SELECT id FROM record ORDER BY seq DESC LIMIT 1")), None)
         found = newest and open_last.execute("SELECT 1 FROM record WHERE id = ?", newest).fetchone()
