@@ -18,6 +18,7 @@ from arriving import (
 from brokers import MOSQUITTO, Mosquitto, mosquitto, wait_until
 from daemons import PHOTOS, running
 from disks import fill, small_disk
+from dropsight import crashpoints
 from dropsight.config import Watch
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.landing import Landing, UnwelcomeError
@@ -86,6 +87,30 @@ def test_who_takes_away_what_is_being_written_to_a_camera_s_folder_holds_up_no_o
                 landing.land(["cam"], data)
     landing.land(["cam"], data)
     assert data in [path.read_bytes() for path in (tmp_path / "cam").iterdir()]
+
+
+def test_what_two_dropsights_write_to_one_camera_s_folder_at_a_time_is_each_whole_and_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in two containers: inboxes have their locks by network namespace."""
+    folder = DropFolder.open(Watch(path=tmp_path))
+    first, second = Landing(folder, sender="first"), Landing(folder, sender="second")
+    other = threading.Thread(target=second.land, args=(["cam"], b"second"))
+    is_amid, may_go_on = threading.Event(), threading.Event()
+
+    def reach(point: str) -> None:
+        if threading.current_thread() is other and point == "in_arrival_written":
+            is_amid.set()
+            may_go_on.wait()
+        elif point == "in_arrival_synced" and not is_amid.is_set():
+            other.start()
+            is_amid.wait()
+
+    monkeypatch.setattr(crashpoints, "reach", reach)
+    first.land(["cam"], b"first")
+    may_go_on.set()
+    other.join()
+    assert sorted(path.read_bytes() for path in (tmp_path / "cam").iterdir()) == [b"first", b"second"]
 
 
 def test_a_flood_of_small_images_leaves_files_for_the_journal_to_make(tmp_path: Path) -> None:

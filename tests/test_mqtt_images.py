@@ -26,7 +26,7 @@ from disks import fill, small_disk
 from dropsight import crashpoints
 from dropsight.config import Mqtt, Watch
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.landing import LONGEST_NAME_BYTES, PART, folder_name
+from dropsight.intake.landing import LONGEST_NAME_BYTES, folder_name, part_of
 from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sources import image_session
 from dropsight.sources.arrivals import session_id
@@ -394,7 +394,7 @@ def test_what_stands_in_a_camera_s_place_holds_up_no_other_and_is_not_followed(
         wait_until(found.is_subscribed)
         (found.inbox / "front").symlink_to(elsewhere)
         (found.inbox / "side").write_bytes(b"a file")
-        (found.inbox / "back" / PART).mkdir(parents=True)
+        (found.inbox / "back" / part_of(found.source.sessions[0].name)).mkdir(parents=True)
         for camera in ("front", "side", "back"):
             sender.send(f"planted/{camera}/image", camera.encode())
         wait_until(lambda: found.source.status().received == 1)

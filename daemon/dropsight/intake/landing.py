@@ -23,8 +23,9 @@ _MAGIC_BYTES = 64
 # What all file systems take, and no shell or terminal trips over; letters of all scripts are among it.
 _NOT_IN_NAMES = re.compile(r"[^\w .@~-]")
 MOST_FOLDERS = 1_024
-# One for each folder, in the place of what a crash has left.
-PART = ".arriving.part"
+# One for each folder and sender, in the place of what a crash has left: a dropsight in another network
+# namespace, which no lock keeps from this inbox, writes to the same folder.
+PART = ".arriving-{}.part"
 Reason: TypeAlias = Literal["too_large", "too_many_folders", "no_folder"]
 # The fault of a name, or of what somebody has put in its place, for as long as it stands there.
 _OF_THE_PLACE = {errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG}
@@ -44,8 +45,9 @@ class UnwelcomeError(Exception):
 class Landing:
     """For one thread."""
 
-    def __init__(self, folder: DropFolder, *, most_folders: int = MOST_FOLDERS) -> None:
+    def __init__(self, folder: DropFolder, *, sender: str = "", most_folders: int = MOST_FOLDERS) -> None:
         self._folder, self._most_folders = folder, most_folders
+        self._part = part_of(sender)
         self._numbers = itertools.count(1)
 
     @property
@@ -137,7 +139,7 @@ class Landing:
 
     def _write(self, fd: int, data: bytes | bytearray) -> None:
         leave_room(fd, len(data))
-        part, new = _create(fd)
+        part, new = self._create(fd)
         try:
             with open(new, "wb") as file:
                 file.write(data)
@@ -153,6 +155,13 @@ class Landing:
         crashpoints.reach("in_arrival_named")
         beneath.sync(fd)
 
+    def _create(self, fd: int) -> tuple[str, int]:
+        try:
+            return self._part, beneath.create(fd, self._part)
+        except (IsADirectoryError, PermissionError):  # what somebody has put there is not ours to take away
+            part = PART.format(secrets.token_hex(_MARK_BYTES))
+            return part, beneath.create(fd, part)
+
     def _name(self, fd: int, part: str, suffix: str) -> None:
         while True:
             arrived = datetime.now(UTC).strftime("%Y%m%dT%H%M%S-%f")
@@ -161,12 +170,8 @@ class Landing:
                 return
 
 
-def _create(fd: int) -> tuple[str, int]:
-    try:
-        return PART, beneath.create(fd, PART)
-    except (IsADirectoryError, PermissionError):  # what somebody has put there is not ours to take away
-        part = f".arriving-{secrets.token_hex(_MARK_BYTES)}.part"
-        return part, beneath.create(fd, part)
+def part_of(sender: str) -> str:
+    return PART.format(hashlib.blake2b(sender.encode(), digest_size=_MARK_BYTES).hexdigest())
 
 
 def folder_name(level: str) -> str:

@@ -29,9 +29,14 @@ def make(config: Config, folders: Sequence[DropFolder], state: Path, troubles: T
     """Make the one source of all entries of `watch` that have `mqtt`; raises ConfigError."""
     if config.mqtt is None:
         raise ConfigError(["watch[].mqtt: arrives by the broker of the mqtt section, which is null"])
-    inboxes = {folder.settings.mqtt or "": Landing(folder) for folder in folders}
+    own = own_id(config.mqtt, state)
+    inboxes = {
+        topics: Landing(folder, sender=session_id(own, topics))
+        for folder in folders
+        for topics in [folder.settings.mqtt or ""]
+    }
     return MqttSource(
-        config.mqtt, inboxes, most_bytes=config.limits.max_bytes, state=state, troubles=troubles
+        config.mqtt, inboxes, own=own, most_bytes=config.limits.max_bytes, state=state, troubles=troubles
     )
 
 
@@ -48,6 +53,7 @@ class MqttSource:
         settings: Mqtt,
         inboxes: Mapping[str, Landing],
         *,
+        own: str,
         most_bytes: int,
         state: Path,
         troubles: Troubles,
@@ -56,7 +62,7 @@ class MqttSource:
         self._settings, self._troubles = settings, troubles
         self._faults: dict[str, str] = {}
         self._lock = threading.Lock()
-        own, room = own_id(settings, state), MessageMemory(most_bytes)
+        room = MessageMemory(most_bytes)
         self.sessions = [
             ImageSession(
                 settings,
