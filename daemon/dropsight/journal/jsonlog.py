@@ -200,6 +200,7 @@ class JsonLog:
         """Both names are never gone: the plain file goes when the compressed one is whole and on disk."""
         target = path.with_name(path.name + ".gz")
         if target.exists():  # of other lines: logrotate gives the same names
+            log.warning("%s is not compressed: %s is there, with other lines", path, target.name)
             return
         part = target.with_name(target.name + _PART)
         try:

@@ -67,8 +67,10 @@ class Kept(msgspec.Struct, frozen=True):
     def as_recorded(self, stat: os.stat_result) -> bool:
         """Whether size and time are these, or as a copy elsewhere has them."""
         mtime_ns = storable(stat.st_mtime_ns)
-        cut = (self.mtime_ns - self.mtime_ns % grain for grain in _GRAINS_NS)
-        return self.size == stat.st_size and mtime_ns in (self.mtime_ns, *cut)
+        return self.size == stat.st_size and (
+            mtime_ns == self.mtime_ns
+            or any(mtime_ns == self.mtime_ns - self.mtime_ns % grain for grain in _GRAINS_NS)
+        )
 
     def untouched(self, stat: os.stat_result) -> bool:
         """Whether not even the content can be another: whoever sets a file's time back changes this one."""
