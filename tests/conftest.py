@@ -27,9 +27,9 @@ SHARING = {
 # Those that take longest come first: about a minute or more.
 LONGEST = (
     *("test_machines", "test_explain_report", "test_build_models", "test_in_home_assistant", "test_crashes"),
-    *("test_explain", "test_model_shapes", "test_model_table", "test_upgrading", "test_probing"),
+    *("test_fuzz", "test_explain", "test_model_shapes", "test_model_table", "test_upgrading", "test_probing"),
     *("test_explaining", "test_benches", "test_broker_words", "test_dashboard", "test_keras_backends"),
-    *("test_clips_in_hand", "test_disk", "test_uploaders", "test_mishaps", "test_fuzz", "test_web"),
+    *("test_clips_in_hand", "test_disk", "test_uploaders", "test_mishaps", "test_web"),
     *("test_web_security", "test_planted", "test_retire", "test_load", "test_webhooks", "test_reload"),
 )
 
