@@ -16,7 +16,7 @@ from disks import fill, small_disk
 from dropsight.crashpoints import VARIABLE
 from dropsight.errors import SinkError
 from dropsight.journal.failure_share import TELL_SECONDS, Flood
-from dropsight.journal.jsonlog import backup_files, lines_of
+from dropsight.journal.log_files import backup_files, lines_of
 from dropsight.journal.reader import JournalReader
 from dropsight.journal.resultlog import ResultLog, path_apart
 from dropsight.journal.store import Journal, Row

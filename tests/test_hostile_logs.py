@@ -8,8 +8,8 @@ import pytest
 from dropsight.commands.following import shown
 from dropsight.commands.replaying import print_replay
 from dropsight.config import load
-from dropsight.journal import jsonlog
-from dropsight.journal.jsonlog import lines_of
+from dropsight.journal import log_files
+from dropsight.journal.log_files import lines_of
 from dropsight.records import Failure, decode
 
 NAME = "x\x1b]0;\x07\u202e\n"
@@ -49,7 +49,7 @@ def test_a_replay_of_any_log_comes_to_its_end_and_does_nothing_to_a_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One line is too long to be a record's: it is not read into memory whole."""
-    monkeypatch.setattr(jsonlog, "LONGEST_LINE", 1_000)
+    monkeypatch.setattr(log_files, "LONGEST_LINE", 1_000)
     (tmp_path / "c.yaml").write_text('events: [{name: cat, labels: ["*"], confirm: 1 of 1}]\n')
     log = tmp_path / "results.jsonl"
     odd = [record(time=time) for time in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "", "-1")]

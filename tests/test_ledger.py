@@ -31,9 +31,9 @@ from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import CLIPS, InHand
 from dropsight.intake.trying_alone import Suspects
 from dropsight.journal import ledger as ledger_module
-from dropsight.journal.jsonlog import lines_of
 from dropsight.journal.kept_files import Kept, KeptChanges
 from dropsight.journal.ledger import Ledger
+from dropsight.journal.log_files import lines_of
 from dropsight.journal.restored import note_logged
 from dropsight.journal.store import Journal, Row
 from dropsight.records import drop_id

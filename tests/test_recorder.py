@@ -21,7 +21,7 @@ import pytest
 from brokers import wait_until
 from dropsight import crashpoints
 from dropsight.config import Watch
-from dropsight.errors import DamagedError, ErrorCode
+from dropsight.errors import DamagedError, ErrorCode, UnsyncedError
 from dropsight.events.rule import Rule
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import digest_of
@@ -442,6 +442,45 @@ def test_killed_in_a_piece_of_a_catch_up_over_many_rotations_no_line_is_doubled(
         log.close()
     ids = [json.loads(line)["id"] for line in log_lines(tmp_path / "logs")]
     assert len(ids) == len(set(ids)) == 250
+    store.close()
+
+
+class Unsyncing(ResultLog):
+    """On a disk that takes what is written, and whose syncs fail while it is told so."""
+
+    fails = True
+
+    def sync(self) -> None:
+        super().sync()
+        if self.fails:
+            raise UnsyncedError("log.path: no sync")
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_log_whose_disk_syncs_nothing_goes_on_and_is_looked_through_once_it_syncs_again(
+    tmp_path: Path, *, is_lost: bool
+) -> None:
+    """It stopped some hundred lines on, for as long as that was so."""
+    store, path = Journal(tmp_path / "journal.db"), tmp_path / "r.jsonl"
+    unlogged(store, 900)
+    log = Unsyncing(path, max_bytes=10**7, backups=3, compress=False)
+    lines = LogLines(log, JournalReader(store.path), Troubles(logging.getLogger()), synced=0)
+    lines.recover(upto=900)
+    for _ in range(4):
+        lines.sync()
+    assert (len(path.read_bytes().splitlines()), lines.synced) == (900, 0)
+    lines.append([b'{"id":"x"}'], newest=901)
+    lines.sync()
+    assert len(path.read_bytes().splitlines()) == 901, "new records have theirs at once"
+    if is_lost:  # what a disk that was full, or away, may do
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:300]))
+    log.fails = False
+    while not lines.at_rest:
+        lines.sync()
+    found = [json.loads(line)["id"] for line in path.read_bytes().splitlines()]
+    assert len(found) == len(set(found)) == (900 if is_lost else 901)
+    assert lines.synced == lines.logged
+    log.close()
     store.close()
 
 

@@ -11,7 +11,7 @@ from typing import IO
 
 from dropsight.commands.settings import find_config, settings
 from dropsight.errors import DropsightError, reason
-from dropsight.journal.jsonlog import backup_files, lines_of
+from dropsight.journal.log_files import backup_files, lines_of
 from dropsight.journal.resultlog import path_apart
 from dropsight.names import as_one_line, as_shown
 from dropsight.records import (

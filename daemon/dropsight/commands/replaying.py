@@ -21,7 +21,7 @@ from dropsight.events.rule import Rule
 from dropsight.events.sighting import sighting_of
 from dropsight.events.state import Best
 from dropsight.events.turn import Change
-from dropsight.journal.jsonlog import backup_files, lines_of
+from dropsight.journal.log_files import backup_files, lines_of
 from dropsight.names import as_shown
 from dropsight.records import Result, decode, local_time
 

@@ -4,23 +4,20 @@ import contextlib
 import gzip
 import logging
 import os
-import re
 import shutil
 import threading
-import zlib
 from collections.abc import Collection, Iterator, Sequence
-from itertools import zip_longest
 from pathlib import Path
 
 from dropsight import crashpoints
 from dropsight.errors import SinkError, UnsyncedError, reason
 from dropsight.files.disk import sync_folder
+from dropsight.journal.log_files import are_alike, backup_files, copies_by_date, lines_of, readable_lines
 from dropsight.threads import begins
 
 log = logging.getLogger(__name__)
 
 _TAIL_BYTES = 65_536
-LONGEST_LINE = 2**24
 # How far back a line of an earlier life is looked for: far beyond what the cursor can be behind.
 _RECENT_BYTES = 2**21
 _RECENT_BACKUPS = 2
@@ -78,15 +75,16 @@ class JsonLog:
 
     def recent_ids(self, ids: Collection[str]) -> set[str]:
         """Tell which of these records stand in the log's newest files."""
-        wanted = {f'"id":"{record_id}"'.encode(): record_id for record_id in ids}
+        wanted = {record_id.encode(): record_id for record_id in ids}
         found: set[str] = set()
         if self._compressor:  # it takes files away
             self._compressor.join()
         try:
             for line in self._recent_lines():
                 # The id is among the first values of an encoded record.
-                head = line[:256]
-                found.update(record_id for mark, record_id in wanted.items() if mark in head)
+                record_id = line[:256].partition(b'"id":"')[2].partition(b'"')[0]
+                if record_id in wanted:
+                    found.add(wanted[record_id])
         except OSError as error:
             raise _unusable(self._path, error) from error
         return found
@@ -100,7 +98,7 @@ class JsonLog:
             for line in lines_of(path):
                 left -= len(line)
                 yield line
-        for path in _copies_by_date(self._path)[:_RECENT_BACKUPS]:
+        for path in copies_by_date(self._path)[:_RECENT_BACKUPS]:
             yield from readable_lines(path)
 
     def close(self) -> None:
@@ -115,6 +113,7 @@ class JsonLog:
         _cut_own_half_line(self._fd)
         self._size = os.fstat(self._fd).st_size
         self._torn_size: int | None = None
+        self._unsynced: UnsyncedError | None = None
 
     def _reopen_if_moved(self) -> None:
         """Follow logrotate, or a person, who renamed or removed the file."""
@@ -125,12 +124,15 @@ class JsonLog:
             there = None
         if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            former = self._fd
+            former, unsynced = self._fd, self._unsynced
             self._open()
             try:
-                self._sync(former)  # its disk may have been pulled out
+                self._sync(former)  # its disk may have been pulled out, which some file systems tell once
             finally:
                 os.close(former)
+                self._unsynced = None
+            if unsynced:
+                raise unsynced
         elif mine.st_size == self._torn_size:
             os.ftruncate(self._fd, self._size)
             self._torn_size = None
@@ -141,7 +143,9 @@ class JsonLog:
         try:
             os.fdatasync(fd)
         except OSError as error:
-            raise UnsyncedError(str(_unusable(self._path, error))) from error
+            self._unsynced = UnsyncedError(str(_unusable(self._path, error)))
+            raise self._unsynced from error
+        self._unsynced = None
 
     def _write(self, block: bytes) -> None:
         if self._size and os.pread(self._fd, 1, self._size - 1) != b"\n":
@@ -234,50 +238,11 @@ class JsonLog:
                     path.unlink()
             for _, path in backup_files(self._path):
                 packed = path.with_name(path.name + ".gz")
-                if path.suffix != ".gz" and packed.exists() and _are_alike(path, packed):
+                if path.suffix != ".gz" and packed.exists() and are_alike(path, packed):
                     path.unlink()
 
     def _backup(self, number: int, *, gz: bool = False) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}{'.gz' if gz else ''}")
-
-
-def backup_files(log: Path) -> list[tuple[int, Path]]:
-    """Each rotated file with its number; 1 is the newest."""
-    pattern = re.compile(re.escape(log.name) + r"\.(\d+)(\.gz)?")
-    found = ((pattern.fullmatch(path.name), path) for path in log.parent.iterdir())
-    return [(int(match[1]), path) for match, path in found if match]
-
-
-def _copies_by_date(log: Path) -> list[Path]:
-    """Name what logrotate's `dateext` calls its copies, `copytruncate` above all; the newest first."""
-    stem, suffix = re.escape(log.stem), re.escape(log.suffix)
-    pattern = re.compile(rf"{stem}({suffix})?[-.]\d{{4}}[-\d.]*({suffix})?(\.gz)?")
-    found = []
-    for path in log.parent.iterdir():
-        if pattern.fullmatch(path.name):
-            with contextlib.suppress(OSError):  # taken away just now
-                found.append((path.stat().st_mtime, path))
-    return [path for _, path in sorted(found, reverse=True)]
-
-
-def lines_of(path: Path) -> Iterator[bytes]:
-    """All lines of a file, as far as it can be read; one too long to be a record's comes in pieces."""
-    with (
-        contextlib.suppress(FileNotFoundError, EOFError, gzip.BadGzipFile, zlib.error),
-        gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file,
-    ):
-        while line := file.readline(LONGEST_LINE):
-            yield line
-
-
-def _are_alike(*paths: Path) -> bool:
-    return all(one == other for one, other in zip_longest(*map(lines_of, paths)))
-
-
-def readable_lines(path: Path) -> Iterator[bytes]:
-    """As `lines_of`, but none of what is closed to us, as root's copies are."""
-    with contextlib.suppress(OSError):
-        yield from lines_of(path)
 
 
 def _cut_own_half_line(fd: int) -> None:

@@ -51,7 +51,7 @@ class LogLines:
         self._lines, self._reader, self._troubles = lines, reader, troubles
         self.logged = self.synced = synced
         self._next_sync = 0.0
-        self._behind = False
+        self._behind = self._is_in_doubt = False
         self._unsure_upto = self._started_at = 0
 
     @property
@@ -60,7 +60,7 @@ class LogLines:
 
     @property
     def at_rest(self) -> bool:
-        return self.logged == self.synced and not self._behind
+        return self.logged == self.synced and not (self._behind or self._is_in_doubt)
 
     def append(self, lines: Sequence[bytes], *, newest: int) -> None:
         """Append the lines of records that were just committed, the last of which is `newest`."""
@@ -96,18 +96,27 @@ class LogLines:
         try:
             if self._behind:
                 self._catch_up()
-            self._lines.sync()
+            self._sync_lines()
         except DamagedError:
             raise
         except (SinkError, StoreError) as error:
-            if isinstance(error, UnsyncedError):
-                self._doubt(upto=self.logged)
             self._troubles.raised("log", error)
             return
         self._troubles.cleared("log")
-        self.synced = self.logged
+        if self._is_in_doubt:
+            self._doubt(upto=self.logged)
+        else:
+            self.synced = self.logged
         if self._behind:
             self._next_sync = 0.0
+
+    def _sync_lines(self) -> None:
+        """Once that has failed, lines go on being appended; no later one speaks for any of these."""
+        try:
+            self._lines.sync()
+        except UnsyncedError:
+            self._is_in_doubt = True
+            raise
 
     def _catch_up(self) -> None:
         for _ in range(BATCHES):
@@ -127,17 +136,20 @@ class LogLines:
             self._append(missing, newest=deliveries[-1].seq)
 
     def _append(self, lines: Sequence[bytes], *, newest: int) -> None:
-        before = self.logged
         try:
-            if self._lines.append(lines):
-                self.synced = before
+            is_synced = self._lines.append(lines)
         except Exception as error:
             if isinstance(error, UnsyncedError) or not isinstance(error, SinkError):  # or a bug's
                 self._doubt(upto=newest)
             raise
+        if is_synced and self._is_in_doubt:
+            self._doubt(upto=newest)
+            return
+        self.synced = self.logged if is_synced else self.synced
         self.logged = newest
 
     def _doubt(self, *, upto: int) -> None:
         """Nobody knows which lines since the last sync stand there: they are looked for."""
-        self._behind, self._unsure_upto = True, max(self._unsure_upto, upto)
+        self._behind, self._is_in_doubt = True, False
+        self._unsure_upto = max(self._unsure_upto, upto)
         self.logged = self._started_at = self.synced

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.jsonlog import backup_files, readable_lines
 from dropsight.journal.kept_files import BATCH, Kept, KeptChanges
 from dropsight.journal.ledger import former_at
+from dropsight.journal.log_files import backup_files, readable_lines
 from dropsight.journal.resultlog import path_apart
 from dropsight.journal.store import Journal
 from dropsight.records import Glance
