@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -63,6 +64,20 @@ def test_pruning_spares_what_is_not_filed(store: Journal) -> None:
     store.settle(totals=[], filed=[seq for seq in range(1, 1201) if seq != 5], cursors={})
     assert store.prune(after=0, upto=1000, keep=1).all == 999
     assert [entry.seq for entry in store.unfiled()] == [5]
+
+
+@pytest.mark.parametrize("status", ["ok", "failed"])
+def test_what_waits_for_an_inbox_that_is_in_no_config_takes_no_other_record_s_place(
+    store: Journal, status: Literal["ok", "failed"]
+) -> None:
+    """Half of the journal were such: nobody else's were kept, or of some more than the bound."""
+    waiting = [Row(f"waiting {n}", b"/away", 1, n, "away", status, b"{}") for n in range(80)]
+    others = [Row(f"other {n}", b"/in", 1, n, "c", "ok", b"{}") for n in range(90)]
+    store.add([*waiting, *others])
+    store.settle(totals=[], filed=range(81, 171), cursors={})
+    assert store.prune(after=0, upto=170, keep=80) == (10, 0, 0)
+    assert store.prune(after=0, upto=170, keep=80) == (0, 0, 0)
+    assert len(store.unfiled()) == 80, "else the images would be recorded again, should it come back"
 
 
 def test_a_bound_that_was_lowered_is_reached_by_and_by(store: Journal) -> None:

@@ -33,6 +33,10 @@ UNANSWERED = " AND status != 'ok' AND status != 'burst' AND status != 'event'"
 _OF_EVENTS = " AND status != 'ok' AND status = 'event'"
 _OF_CAMERA = " AND status = 'ok' AND camera = ?"
 
+# What is still to be filed cannot go, and counts for no bound: others would go in its place, for ever where
+# its inbox has left the config.
+_FILED = " AND seq NOT IN (SELECT seq FROM record WHERE filed = 0)"
+
 # Where `store.max_records` is lowered, half a million may be too many at once: 15 s on a PC.
 MOST_PRUNED = 5_000
 
@@ -161,14 +165,14 @@ class Journal:
             return {name: self._count("record", seq) for name, seq in rows}
 
     def prune(self, *, after: int, upto: int, keep: int) -> Pruned:
-        """Have no more than `keep` records beyond `after`, by deleting filed ones up to `upto`.
+        """Have no more than `keep` filed records beyond `after`, by deleting some up to `upto`.
 
         The oldest go first; but those without an answer, what was told of events, and the answers of one
         camera, where any of these is more than half: anybody can have as many of them made as he likes.
         No more than `MOST_PRUNED` go at once: records wait meanwhile.
         """
         with translated(self.path):
-            beyond = self._count("record", after) - keep
+            beyond = self._count("record", after) - self._unfiled(after) - keep
             excess = min(beyond, MOST_PRUNED)
             early = self._beyond_half(after, keep, excess, UNANSWERED)
             of_events = self._beyond_half(after, keep, excess - early, _OF_EVENTS)
@@ -181,7 +185,9 @@ class Journal:
             return Pruned(gone, gone_early, left=max(beyond - gone, 0))
 
     def _beyond_half(self, after: int, keep: int, excess: int, condition: str) -> int:
-        found = self._count("record INDEXED BY unanswered", after, condition) if excess > 0 else 0
+        if excess <= 0:
+            return 0
+        found = self._count("record INDEXED BY unanswered", after, condition + _FILED)
         return max(min(excess, found - keep // 2), 0)
 
     def _busiest_beyond_half(self, after: int, keep: int, excess: int) -> tuple[str, int]:
@@ -189,8 +195,8 @@ class Journal:
         if excess <= 0:
             return "", 0
         camera, found = self._db.execute(
-            "SELECT camera, count(*) AS found FROM record INDEXED BY newest WHERE status = 'ok' AND seq > ?"
-            " GROUP BY camera UNION ALL SELECT '', 0 ORDER BY found DESC LIMIT 1",
+            "SELECT camera, count(*) AS found FROM record INDEXED BY newest WHERE status = 'ok' AND seq > ?"  # noqa: S608 - ours
+            f"{_FILED} GROUP BY camera UNION ALL SELECT '', 0 ORDER BY found DESC LIMIT 1",
             (after,),
         ).fetchone()
         return camera, max(min(excess, found - keep // 2), 0)
@@ -198,6 +204,9 @@ class Journal:
     def _count(self, table: str, after: int, condition: str = "") -> int:
         beyond = "" if not after and not condition else f" WHERE seq > {after:d}{condition}"
         return int(self._db.execute(f"SELECT count(*) FROM {table}{beyond}").fetchone()[0])  # noqa: S608 - ours
+
+    def _unfiled(self, after: int) -> int:
+        return self._count("record INDEXED BY unfiled", after, " AND filed = 0")
 
     def _prune(self, after: int, upto: int, most: int, condition: str = "", *values: str) -> int:
         """A batch a transaction."""
