@@ -234,7 +234,7 @@ def test_a_burst_is_neither_a_camera_s_newest_answer_nor_one_of_many_failures(tm
     ]
     rows += [Row(str(number), b"", 0, 0, "front", "burst", line % number) for number in range(2, 10)]
     store.add(rows)
-    assert [entry.seq for entry in store.unfiled()] == [1, 2]
+    assert [entry.seq for piece in store.unfiled() for entry in piece] == [1, 2]
     store.settle(totals=[], filed=[1, 2], cursors={})
     reader = JournalReader(store.path)
     assert reader.latest("front") == line % 1

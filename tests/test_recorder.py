@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -151,7 +152,7 @@ def test_a_finished_image_gets_one_line_and_is_moved(tmp_path: Path) -> None:
         wait_until(lambda: desk.backlog.counters().done == 1)
     assert desk.lines() == ["cam/a.jpg"]
     assert (tmp_path / "processed" / "cam" / "a.jpg").exists()
-    assert desk.store.unfiled() == []
+    assert not any(desk.store.unfiled())
     desk.close()
 
 
@@ -364,7 +365,7 @@ def test_a_bug_at_any_step_of_the_recorder_ends_nothing_and_costs_no_record(
             wait_until(lambda: bool({"threads", "internal"} & desk.recorder.troubles.current().keys()))
         else:
             assert times > 1
-    assert desk.store.unfiled() == []
+    assert not any(desk.store.unfiled())
     assert sorted(desk.lines(rolled=True)) == [*names, "last.jpg"]
     failed = list((tmp_path / "failed").glob("*.jpg"))
     assert len(failed) <= (point in {"before_commit", "in_commit"})
@@ -501,6 +502,25 @@ def test_in_a_catch_up_groups_wait_to_fill_up_and_a_full_one_waits_no_longer(
         desk.recorder.put(desk.arrival("one-more.jpg"))
         assert desk.recorder.drain(seconds=30)
     assert len(desk.lines()) == len(arrivals) + 1
+    desk.close()
+
+
+def test_a_start_has_only_some_of_what_is_to_be_filed_in_memory_at_once(tmp_path: Path) -> None:
+    """50,000 records took 193 MB of a start that had 88 before."""
+    desk = Desk(tmp_path)
+    for number in range(1500):
+        each = msgspec.structs.replace(result(f"{number}.jpg", Path("/").stat()), label="x" * 10_000)
+        desk.store.add([Row(each.id, b"%s/%d" % (bytes(desk.inbox), number), 0, 0, "c", "ok", encode(each))])
+    desk.store.settle(totals=[], filed=[], cursors={"log": 1500})
+    desk.close()
+    desk = Desk(tmp_path)
+    tracemalloc.start()
+    try:
+        desk.recorder.recover([desk.folder])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1500 * 10_000 / 2
     desk.close()
 
 
@@ -643,7 +663,7 @@ def test_images_are_on_disk_before_their_record_and_their_new_places_before_it_c
 
     def synced(folder: str) -> None:
         moved = "moved" if (tmp_path / "processed" / "a.jpg").exists() else "waiting"
-        unfiled = [entry.seq for entry in desk.store.unfiled()]
+        unfiled = [entry.seq for entry in itertools.chain.from_iterable(desk.store.unfiled())]
         steps.append(f"{folder}: {moved}, {desk.recorder.newest} recorded, {unfiled} unfiled")
 
     monkeypatch.setattr(durability, "sync_file", synced)
@@ -655,7 +675,7 @@ def test_images_are_on_disk_before_their_record_and_their_new_places_before_it_c
         wait_until(lambda: len(steps) == 2)
     assert steps[0] == f"{desk.inbox / 'a.jpg'}: waiting, 0 recorded, [] unfiled"
     assert steps[1].endswith(": moved, 1 recorded, [1] unfiled")
-    assert desk.store.unfiled() == []
+    assert not any(desk.store.unfiled())
     desk.close()
 
 
@@ -677,7 +697,7 @@ def test_what_is_written_over_an_image_within_the_same_second_is_not_filed_as_th
             desk.recorder.put(arrival)
             wait_until(lambda: not desk.backlog.counters().waiting)
             assert (desk.inbox / "a.jpg").exists() is (data == b"first")
-        wait_until(lambda: desk.store.unfiled() == [])
+        wait_until(lambda: not any(desk.store.unfiled()))
     assert desk.lines() == ["a.jpg", "a.jpg"]
     filed = [path.read_bytes() for path in (tmp_path / "processed").glob("*")]
     assert filed == ([b"other"] if after == "move" else [])
@@ -698,7 +718,7 @@ def test_an_image_whose_time_is_set_once_it_was_read_is_filed_and_one_of_its_siz
             (desk.inbox / name).write_bytes(now)
             os.utime(desk.inbox / name, (1_760_000_000.5, 1_760_000_000.5))
             desk.recorder.put(arrival)
-        wait_until(lambda: desk.store.unfiled() == [] and not desk.backlog.counters().waiting)
+        wait_until(lambda: not any(desk.store.unfiled()) and not desk.backlog.counters().waiting)
     assert [path.name for path in desk.inbox.glob("*")] == ["b.jpg"]
     filed = [path.name for path in (tmp_path / "processed").glob("*")]
     assert filed == (["a.jpg"] if after == "move" else [])
@@ -764,5 +784,5 @@ def test_a_disk_that_cannot_make_images_durable_is_told_of_and_stops_no_record(
             in desk.recorder.troubles.current()["syncing"]
         )
     assert desk.lines() == ["a.jpg"]
-    assert [entry.seq for entry in desk.store.unfiled()] == [1]
+    assert [entry.seq for entry in itertools.chain.from_iterable(desk.store.unfiled())] == [1]
     desk.close()

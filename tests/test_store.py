@@ -8,6 +8,7 @@ from typing import Literal
 import pytest
 
 from dropsight.errors import ConfigError, InUseError, StoreError
+from dropsight.journal import store as store_module
 from dropsight.journal.kept_files import Kept, KeptChanges, KeptReader
 from dropsight.journal.reader import JournalReader
 from dropsight.journal.store import Journal, Row
@@ -38,7 +39,7 @@ def test_a_record_gets_a_seq_and_one_that_is_known_none(store: Journal) -> None:
 def test_records_are_unfiled_until_they_are_filed(store: Journal) -> None:
     fill(store, 3)
     store.settle(totals=[(12.5, 2)], filed=[1, 2], cursors={})
-    assert [entry.seq for entry in store.unfiled()] == [3]
+    assert [entry.seq for piece in store.unfiled() for entry in piece] == [3]
     reader = JournalReader(store.path)
     assert reader.pending(1, 1)[0].line.endswith(b'"total":12.500}}')
     reader.close()
@@ -63,7 +64,7 @@ def test_pruning_spares_what_is_not_filed(store: Journal) -> None:
     fill(store, 1200)
     store.settle(totals=[], filed=[seq for seq in range(1, 1201) if seq != 5], cursors={})
     assert store.prune(after=0, upto=1000, keep=1).all == 999
-    assert [entry.seq for entry in store.unfiled()] == [5]
+    assert [entry.seq for piece in store.unfiled() for entry in piece] == [5]
 
 
 @pytest.mark.parametrize("status", ["ok", "failed"])
@@ -77,7 +78,16 @@ def test_what_waits_for_an_inbox_that_is_in_no_config_takes_no_other_record_s_pl
     store.settle(totals=[], filed=range(81, 171), cursors={})
     assert store.prune(after=0, upto=170, keep=80) == (10, 0, 0)
     assert store.prune(after=0, upto=170, keep=80) == (0, 0, 0)
-    assert len(store.unfiled()) == 80, "else the images would be recorded again, should it come back"
+    assert sum(map(len, store.unfiled())) == 80, "else they would be recorded again, should it come back"
+
+
+def test_what_is_still_to_be_filed_comes_in_pieces_that_have_all_of_a_path_each(
+    store: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "PIECE", 2)
+    paths = [b"a", b"b", b"c", b"a", b"a", b"d"]
+    store.add([Row(str(n), path, 1, n, "c", "ok", b"{}") for n, path in enumerate(paths)])
+    assert [[entry.seq for entry in piece] for piece in store.unfiled()] == [[2, 3], [1, 4, 5], [6]]
 
 
 def test_a_bound_that_was_lowered_is_reached_by_and_by(store: Journal) -> None:

@@ -121,14 +121,16 @@ class Recorder:
         self._log.recover(upto=self.newest)
         self._filer.open(folders)
         self._filer.gone.recall(self._reader)
-        rows = [row for row in self._store.unfiled() if not is_away(row.path)]
-        # Of several records of one path none lets go of it before all are seen to: others would find it.
-        for row, behind in [(row, LeftBehind.of(row, folders, self._backlog)) for row in rows]:
-            if behind:
-                self._filer.take_up(behind)
-            else:
-                self._filer.gone.may_come_back(row.seq)
-        self._durability.sync()
+        for piece in self._store.unfiled():
+            rows = [row for row in piece if not is_away(row.path)]
+            # Of several records of one path none lets go of it before all are seen to: others would find it.
+            for row, behind in [(row, LeftBehind.of(row, folders, self._backlog)) for row in rows]:
+                if behind:
+                    self._filer.take_up(behind)
+                else:
+                    self._filer.gone.may_come_back(row.seq)
+            self._durability.sync()
+            self._settler.settle()
         self._settler.settle()
 
     def run(self) -> None:

@@ -244,3 +244,22 @@ def _text(content: bytes) -> str | bytes:
         return content.decode()
     except UnicodeDecodeError:
         return content
+
+
+def files_of(journal: Path) -> dict[str, tuple[int, int]]:
+    """Name the files that SQLite has open by now, with device and inode."""
+    names = [name for suffix in ("", "-wal", "-shm") if os.path.exists(name := f"{journal}{suffix}")]
+    return {name: _identity(os.stat(name)) for name in names}
+
+
+def is_gone(file: str, known: tuple[int, int]) -> bool:
+    try:
+        return _identity(os.stat(file)) != known
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # a disk that does not answer says nothing of it
+        return False
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return (found.st_dev, found.st_ino)

@@ -4,9 +4,10 @@ A record is durable once `add` returns. Everything else (filed, total, cursors) 
 it is found out again from the folder, the log and the broker.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,7 +19,7 @@ from dropsight.files.locks import sole_user
 from dropsight.journal.event_table import EventNews
 from dropsight.journal.kept_files import KEEP, KEPT_SCHEMA, Kept, KeptChanges
 from dropsight.journal.reader import RECORDED_FILES, RecordedFile
-from dropsight.journal.rescue import gone, save_open
+from dropsight.journal.rescue import files_of, gone, is_gone, save_open
 from dropsight.journal.schema import SHELVE, Shelved, all_storable, connect, migrate, translated, typed
 from dropsight.records import Status
 
@@ -39,6 +40,9 @@ _FILED = " AND seq NOT IN (SELECT seq FROM record WHERE filed = 0)"
 
 # Where `store.max_records` is lowered, half a million may be too many at once: 15 s on a PC.
 MOST_PRUNED = 5_000
+
+# So many records that are still to be filed are in memory at once.
+PIECE = 256
 
 # Of cursors, those that are no follower's.
 OWN = ("log", "shelf")
@@ -88,7 +92,7 @@ class Journal:
             self._db = stack.enter_context(closing(connect(path)))
             migrate(self._db, path)
             self._db.executescript(KEPT_SCHEMA)
-            self._files = _files(path)
+            self._files = files_of(path)
             self._open = stack.pop_all()
 
     def add(self, rows: Sequence[Row], events: EventNews | None = None) -> list[int | None]:
@@ -131,9 +135,24 @@ class Journal:
             found = self._db.execute("SELECT line FROM record ORDER BY seq DESC LIMIT 1").fetchone()
         return b"" if found is None else bytes(found[0])
 
-    def unfiled(self) -> list[RecordedFile]:
+    def unfiled(self) -> Iterator[list[RecordedFile]]:
+        """Return what is still to be filed, in pieces, each with all records of its paths, oldest first."""
         with translated(self.path):
-            rows = self._db.execute(f"{RECORDED_FILES} WHERE filed = 0 ORDER BY seq").fetchall()
+            found = self._db.execute(
+                "SELECT path, seq FROM record WHERE filed = 0 ORDER BY max(seq) OVER (PARTITION BY path), seq"
+            ).fetchall()
+        piece: list[int] = []
+        for _, rows in groupby(found, key=itemgetter(0)):
+            piece += [seq for _, seq in rows]
+            if len(piece) >= PIECE:
+                yield self._recorded(piece)
+                piece = []
+        if piece:
+            yield self._recorded(piece)
+
+    def _recorded(self, seqs: Sequence[int]) -> list[RecordedFile]:
+        with translated(self.path):
+            rows = [self._db.execute(f"{RECORDED_FILES} WHERE seq = ?", (seq,)).fetchone() for seq in seqs]
             return typed(self.path, rows, list[RecordedFile])
 
     def cursor(self, name: str) -> int:
@@ -231,7 +250,7 @@ class Journal:
 
     def save_if_gone(self) -> None:
         """Where somebody took the journal away, save what is open for the next start; raises DamagedError."""
-        if any(_is_gone(file, known) for file, known in self._files.items()):
+        if any(is_gone(file, known) for file, known in self._files.items()):
             save_open(self._db, self.path)
             raise DamagedError(f"{gone(self.path)}; the next start continues from what was open")
 
@@ -268,22 +287,3 @@ class Journal:
                     self._db.execute("ROLLBACK")
                 raise
         self.save_if_gone()
-
-
-def _files(journal: Path) -> dict[str, tuple[int, int]]:
-    """Name the files that SQLite has open by now, with device and inode."""
-    names = [name for suffix in ("", "-wal", "-shm") if os.path.exists(name := f"{journal}{suffix}")]
-    return {name: _identity(os.stat(name)) for name in names}
-
-
-def _is_gone(file: str, known: tuple[int, int]) -> bool:
-    try:
-        return _identity(os.stat(file)) != known
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:  # a disk that does not answer says nothing of it
-        return False
-
-
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return (found.st_dev, found.st_ino)
