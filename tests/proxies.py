@@ -194,6 +194,36 @@ def unacknowledging(
         running.close()
 
 
+class Muffling(Proxy):
+    """Lets no PUBACK of a client through while it is `silent`: all else is as ever."""
+
+    silent = True
+
+    def _pass_on(self, client: socket.socket, out: socket.socket, number: int) -> None:
+        asked = b""
+        while not (self._closed or number <= self._cut_upto):
+            for side in select.select([client, out], [], [], 0.05)[0]:
+                data = side.recv(65_536)
+                if not data:
+                    return
+                if side is out:
+                    client.sendall(data)
+                    continue
+                packets, asked = _whole_packets(asked + data)
+                out.sendall(
+                    b"".join(each for each in packets if not (self.silent and each[0] & 0xF0 == PUBACK))
+                )
+
+
+@contextmanager
+def muffling(target_port: int) -> Iterator[Muffling]:
+    running = Muffling(target_port)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
 class Stingy(Proxy):
     """Passes one PUBACK on at a time, each so many seconds after the one before, while it is `slow`.
 

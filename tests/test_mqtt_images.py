@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,16 @@ from dropsight.intake.landing import LONGEST_NAME_BYTES, folder_name, part_of
 from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sources import image_session
 from dropsight.sources.arrivals import session_id
-from dropsight.sources.image_connection import Arrival, ImageConnection, MessageMemory
-from proxies import SUBACK, unacknowledging
+from dropsight.sources.image_connection import WINDOW, Arrival, ImageConnection, MessageMemory
+from proxies import SUBACK, muffling, unacknowledging
 from test_closed_folders import immutable
 from webs import address, ask
 
 pytestmark = pytest.mark.broker
 
 PHOTO = PHOTOS[0].read_bytes()
+# So many messages it has on their way at once (max_inflight_messages).
+OF_MOSQUITTO = 20
 PROTOCOLS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 
 
@@ -168,7 +171,7 @@ def test_a_picture_that_is_retained_is_taken_when_it_is_first_subscribed_to_and_
 def test_a_retained_picture_that_is_published_again_unchanged_is_one_image(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
-    """As bridges between brokers do at each of their connections; one that is not retained is another."""
+    """As bridges between brokers do at each connection, also after a start; one not retained is another."""
     topics, topic = "bridged/+/image", "bridged/front/image"
     with taking(tmp_path, broker, mqtt=topics, protocol="5") as found, sending(broker) as sender:
         wait_until(found.is_subscribed)
@@ -178,6 +181,11 @@ def test_a_retained_picture_that_is_published_again_unchanged_is_one_image(
         sender.send("bridged/last/image", b"last")
         wait_until(lambda: b"last" in found.contents())
         assert found.contents() == [b"first", b"first", b"first", b"last", b"second"]
+    with taking(tmp_path, broker, mqtt=topics, protocol="5") as found, sending(broker) as sender:
+        sender.send(topic, b"first", retain=True)
+        sender.send("bridged/last/image", b"the last")
+        wait_until(lambda: b"the last" in found.contents())
+        assert found.contents() == [b"first", b"first", b"first", b"last", b"second", b"the last"]
 
 
 def test_a_session_that_the_broker_has_without_its_subscription_leaves_nobody_blind(
@@ -334,6 +342,32 @@ def test_what_was_written_before_the_connection_was_lost_is_not_written_twice(
         for arrival, files in (*steps, *kept):
             assert found.source.sessions[0]._take(arrival, connection)  # noqa: SLF001 - no broker can be made to
             assert len(found.files()) == files
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("is_begun_anew", [False, True])
+def test_what_the_broker_has_on_its_way_as_the_connection_is_lost_is_one_image_each(
+    tmp_path: Path, broker: Mosquitto, protocol: str, *, is_begun_anew: bool
+) -> None:
+    """Of one camera; in MQTT 3.1.1 the broker says how many these are. Also after a stop or a reload."""
+    name = f"unheard-{protocol}-{is_begun_anew}"
+    settings: dict[str, Any] = {"protocol": protocol, "mqtt": f"{name}/+/image", "client_id": name}
+    pictures = [b"%03d" % number for number in range(OF_MOSQUITTO + 1)]
+    on_their_way = WINDOW if protocol == "5" else OF_MOSQUITTO
+    with muffling(broker.port) as way, sending(broker) as sender, ExitStack() as stack:
+        found = stack.enter_context(taking(tmp_path, way, **settings))
+        wait_until(found.is_subscribed)
+        for picture in pictures[:-1]:
+            sender.send(f"{name}/front/image", picture)
+        wait_until(lambda: len(found.files()) == on_their_way)
+        if is_begun_anew:
+            found.stop()
+            found = stack.enter_context(taking(tmp_path, way, **settings))
+        way.silent = False
+        way.cut()
+        sender.send(f"{name}/front/image", pictures[-1])
+        wait_until(lambda: pictures[-1] in found.contents())
+        assert found.contents() == pictures
 
 
 @PROTOCOLS

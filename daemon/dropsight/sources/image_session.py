@@ -1,11 +1,10 @@
 """One session with the broker, whose images go into one inbox: each is durable before it is acknowledged."""
 
-import hashlib
 import logging
 import random
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,14 +22,9 @@ from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.mqtt.broker import Broker, Protocol
 from dropsight.sinks.mqtt.connecting import protocols
 from dropsight.sinks.mqtt.refusals import UnsupportedVersionError, may_be_another
-from dropsight.sources.image_connection import (
-    SESSION_SECONDS,
-    WINDOW,
-    Arrival,
-    ImageConnection,
-    MessageMemory,
-)
+from dropsight.sources.image_connection import SESSION_SECONDS, Arrival, ImageConnection, MessageMemory
 from dropsight.sources.subscriptions import Subscription
+from dropsight.sources.taken import TakenPictures
 from dropsight.status.heartbeats import Heartbeats
 from dropsight.status.troubles import REMIND_SECONDS
 
@@ -43,7 +37,6 @@ ASK_AGAIN_SECONDS = 60.0
 PAUSE_SECONDS = 0.5
 # So long an image that cannot be written is kept in memory; then the broker is to send it again.
 HELD_SECONDS, LOOK_SECONDS = 2.0, 10.0
-MOST_TOPICS = 4_096
 Fault = Callable[[str, str | None], None]
 """Says what is wrong with something, or None where nothing is any more. From any thread."""
 
@@ -86,7 +79,7 @@ class ImageSession:
         self.received = 0
         self.refused: Counter[str] = Counter()
         self._warned: dict[str, float] = {}
-        self._taken: dict[str, deque[bytes]] = {}  # the newest last
+        self._taken = TakenPictures(state, client_id)
         self._ask_at = 0.0
         self._is_answered = False
         self._kept_seconds = SESSION_SECONDS
@@ -225,8 +218,8 @@ class ImageSession:
             names = self._place(arrival)
         except UnwelcomeError as error:
             return self._refuse(error)
-        mark = hashlib.blake2b(arrival.payload, digest_size=16).digest()
-        if not arrival.payload or self._is_known(arrival, mark):
+        topic = arrival.topic or ""  # without one, there was no place
+        if not arrival.payload or self._is_known(arrival, topic):
             return True
         deadline = time.monotonic() + HELD_SECONDS
         while not self._stopped.is_set() and not (arrival.qos and connection.is_lost):
@@ -238,7 +231,9 @@ class ImageSession:
             except OSError as error:
                 self._wait(error, len(arrival.payload), deadline)
             else:
-                self._note(arrival.topic or "", mark)
+                self._taken.note(topic, arrival.payload)
+                self._fault("inbox", None)
+                self.received += 1
                 return True
         return False
 
@@ -265,17 +260,11 @@ class ImageSession:
             raise UnwelcomeError("no_folder", f"a message on {arrival.topic}, to which nothing subscribed")
         return names
 
-    def _is_known(self, arrival: Arrival, mark: bytes) -> bool:
+    def _is_known(self, arrival: Arrival, topic: str) -> bool:
         """Whether it is one that we had, and the broker has not heard so, or keeps it."""
-        taken = self._taken.get(arrival.topic or "", ())
-        return (arrival.again and mark in taken) or (arrival.retained and mark in tuple(taken)[-1:])
-
-    def _note(self, topic: str, mark: bytes) -> None:
-        self._fault("inbox", None)
-        self.received += 1
-        if len(self._taken) >= MOST_TOPICS:
-            self._taken.clear()
-        self._taken.setdefault(topic, deque(maxlen=WINDOW)).append(mark)
+        if arrival.again and self._taken.has(topic, arrival.payload):
+            return True
+        return arrival.retained and self._taken.ends_with(topic, arrival.payload)
 
     def _refuse(self, error: UnwelcomeError) -> bool:
         self.refused[error.reason] += 1

@@ -16,6 +16,7 @@ from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sinks.mqtt.connecting import protocols
 from dropsight.sinks.mqtt.refusals import UnsupportedVersionError
 from dropsight.sources.image_connection import ImageConnection, MessageMemory
+from dropsight.sources.taken import path_of
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class FormerSessions:
     """Sessions of filters that are in the config no more: a broker would go on keeping images for them."""
 
     def __init__(self, settings: Mqtt, state: Path, ours: Collection[str]) -> None:
-        self._settings = settings
+        self._settings, self._state = settings, state
         known = {path: _read(path) for path in sorted(state.glob(f"{STEM}*.json"))}
         self._left = {path: client_id for path, client_id in known.items() if client_id not in ours}
 
@@ -65,6 +66,8 @@ class FormerSessions:
                 log.warning("the session %s with the broker was not ended: %s", client_id, error)
                 return
             _remove(path)
+            if client_id is not None:
+                _remove(path_of(self._state, client_id))
         self._left.clear()
 
     def _end(self, client_id: str) -> None:
