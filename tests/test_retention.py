@@ -19,7 +19,7 @@ from dropsight.files.disk import BLOCK_BYTES
 from dropsight.intake.clock import Clock
 from dropsight.journal.filed import FiledImages
 from dropsight.journal.retention import Sweeper
-from dropsight.journal.schema import Shelved, mark_damaged
+from dropsight.journal.schema import SHELVE, Shelved, mark_damaged
 from test_recorder import Desk
 
 DAY = 86_400
@@ -212,6 +212,41 @@ def test_an_uploader_s_second_name_for_a_picture_neither_keeps_it_nor_makes_it_y
     os.utime(second, (5, 5))
     cupboard.sweep(Retention(days=None, max_bytes=None, max_files=1))
     assert cupboard.left() == ["processed/b.jpg"]
+
+
+def test_an_image_by_the_name_and_inode_of_one_that_was_taken_away_is_as_old_as_it_is_and_counts_once(
+    cupboard: Cupboard,
+) -> None:
+    """A camera writes `latest.jpg` over and over, and somebody fetches what is processed."""
+    desk, latest = cupboard.desk, cupboard.processed / "latest.jpg"
+    with desk.running():
+        for data in (b"first", b"second one"):
+            desk.recorder.put(desk.arrival("latest.jpg", data=data))
+            wait_until(latest.exists)
+            if data == b"first":
+                latest.rename(desk.inbox / "latest.jpg")  # its inode is the next one's
+        assert desk.recorder.drain(seconds=30)
+    assert cupboard.sweep(Retention(days=None, max_bytes=None, max_files=1)) == 0
+    with sqlite3.connect(desk.store.path) as db:
+        db.execute("UPDATE shelf SET filed_at = filed_at - ? WHERE seq = 1", (15 * DAY,))
+    db.close()
+    assert cupboard.sweep(Retention(days=14, max_bytes=None, max_files=None)) == 0
+    assert latest.read_bytes() == b"second one"
+    assert cupboard.sweep(Retention(days=None, max_bytes=1, max_files=None)) == 1
+
+
+def test_an_overlay_goes_though_the_picture_was_taken_away_and_its_name_is_another_s(
+    cupboard: Cupboard,
+) -> None:
+    cupboard.put("a.jpg")
+    (row,) = cupboard.rows()
+    left = msgspec.structs.replace(row, seq=row.seq - 1, beside=b"a.why.jpg")
+    with sqlite3.connect(cupboard.desk.store.path) as db:
+        db.execute(SHELVE, msgspec.structs.astuple(left))
+    db.close()
+    (cupboard.processed / "a.why.jpg").touch()
+    assert cupboard.sweep(Retention(days=None, max_bytes=None, max_files=1)) == 1
+    assert cupboard.left() == ["processed/a.jpg"]
 
 
 def test_bytes_are_counted_as_the_disk_counts_them(cupboard: Cupboard) -> None:

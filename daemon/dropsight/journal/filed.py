@@ -18,6 +18,14 @@ BATCH = 500
 _HOUR_NS = 3_600 * 10**9
 # FAT's clock ticks every two seconds, and tells local time.
 _TICK_NS = 2 * 10**9
+# The last column: whether a later image has been filed by the same name.
+_ROWS = """
+SELECT shelf.*, EXISTS (
+    SELECT 1 FROM shelf AS later
+    WHERE later.place = shelf.place AND later.name = shelf.name AND later.seq > shelf.seq
+) FROM shelf WHERE place = ? AND (seq, name) > (?, ?) ORDER BY seq, name LIMIT ?
+"""
+_NO_INODE = _NO_SIZE = -1
 
 
 class Filed(msgspec.Struct, frozen=True):
@@ -67,17 +75,20 @@ class FiledImages:
         return False
 
     def rows(self, place: bytes) -> Iterator[Shelved]:
-        """The oldest first, one batch per query."""
+        """The oldest first, one batch per query.
+
+        What was filed by a name and then taken away is no more once the name is another's, which often has
+        its inode as well: of such a row, only an overlay may be left.
+        """
         last = (0, b"")
         while True:
             with translated(self._path):
-                batch = self._db.execute(
-                    "SELECT * FROM shelf WHERE place = ? AND (seq, name) > (?, ?) ORDER BY seq, name LIMIT ?",
-                    (place, *last, BATCH),
-                ).fetchall()
+                batch = self._db.execute(_ROWS, (place, *last, BATCH)).fetchall()
             if not batch:
                 return
-            yield from (Shelved(*row) for row in batch)
+            for *row, is_followed in batch:
+                shelved = Shelved(*row)
+                yield _bare(shelved) if is_followed else shelved
             last = batch[-1][1:3]
 
     def forget(self, rows: Sequence[Shelved]) -> None:
@@ -149,6 +160,13 @@ def overlay_beside(target: str, record_id: str) -> str:
     """Name the explanation of the image at this place."""
     stem = os.path.splitext(target)[0]
     return f"{stem}.{record_id[:12]}{OVERLAY_SUFFIX}"
+
+
+def _bare(row: Shelved) -> Shelved:
+    """Without the image, nor the reason that by now is the later one's."""
+    has_overlay = row.beside is not None and row.beside != row.name + os.fsencode(REASON_SUFFIX)
+    beside = row.beside if has_overlay else None
+    return msgspec.structs.replace(row, inode=_NO_INODE, size=_NO_SIZE, beside=beside)
 
 
 def _place(folder: DropFolder, record: Record) -> str | None:

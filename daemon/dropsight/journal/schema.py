@@ -54,6 +54,7 @@ CREATE TABLE IF NOT EXISTS shelf (
     beside BLOB,
     PRIMARY KEY (place, seq, name)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS shelf_by_name ON shelf (place, name);
 CREATE TABLE IF NOT EXISTS event (
     n INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
