@@ -31,7 +31,7 @@ from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import CLIPS, InHand
 from dropsight.intake.trying_alone import Suspects
 from dropsight.journal import ledger as ledger_module
-from dropsight.journal.kept_files import Kept, KeptChanges
+from dropsight.journal.kept_files import Kept, KeptChanges, KeptReader
 from dropsight.journal.ledger import Ledger
 from dropsight.journal.log_files import lines_of
 from dropsight.journal.restored import note_logged
@@ -112,11 +112,54 @@ def keeping(root: Path) -> DropFolder:
     return DropFolder.open(Watch(path=root, after="keep"))
 
 
-def test_what_is_gone_from_a_kept_folder_is_forgotten(tmp_path: Path, store: Journal) -> None:
+def known(store: Journal) -> list[str]:
+    """The names of what the ledger has."""
+    return sorted(Path(os.fsdecode(kept.path)).name for kept in KeptReader(store.path).all())
+
+
+def look(store: Journal, root: Path, *, days: float = 0) -> None:
+    """Keep house by a clock that is so far ahead."""
+    at = Clock().wall() + days * 86_400
+    for news in Reading(store).ledger.news([keeping(root)], Clock(wall=lambda: at)):
+        store.note_kept(news)
+
+
+def test_what_is_gone_from_a_kept_folder_is_forgotten_after_a_month(tmp_path: Path, store: Journal) -> None:
     gone, _ = (record(store, tmp_path / "in" / name) for name in ("a.jpg", "b.jpg"))
     gone.unlink()
-    news = KeptChanges.merged(list(Reading(store).ledger.news([keeping(tmp_path / "in")])))
-    assert news.gone == [os.fsencode(gone)]
+    for days, names in ((0, ["a.jpg", "b.jpg"]), (29, ["a.jpg", "b.jpg"]), (31, ["b.jpg"])):
+        look(store, tmp_path / "in", days=days)
+        assert known(store) == names
+    assert not list(KeptReader(store.path).missed())
+
+
+def test_files_on_a_disk_that_is_away_are_known_though_others_lie_in_its_inbox_or_where_it_was(
+    tmp_path: Path, store: Journal
+) -> None:
+    """A camera goes on and writes to the bare place of the disk, or another has a disk in the same inbox."""
+    inbox, away = tmp_path / "in", tmp_path / "away"
+    (inbox / "cam").mkdir(parents=True)
+    here = record(store, inbox / "cam" / "a.jpg")
+    for days in (0, 20, 40, 60):
+        (inbox / "cam").rename(away)
+        record(store, inbox / "cam" / "stray.jpg").touch()
+        look(store, inbox, days=days)
+        shutil.rmtree(inbox / "cam")
+        away.rename(inbox / "cam")
+        record(store, inbox / "cam" / "b.jpg")
+        look(store, inbox, days=days + 10)
+    assert Reading(store).ledger.skips(keeping(inbox), str(here), here.lstat())
+
+
+def test_of_more_that_is_gone_than_is_remembered_the_rest_is_forgotten_at_once(
+    tmp_path: Path, store: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "MOST_MISSED", 2)
+    *gone, _ = (record(store, tmp_path / "in" / f"{number}.jpg") for number in range(6))
+    for path in gone:
+        path.unlink()
+    look(store, tmp_path / "in")
+    assert len(known(store)) == 3
 
 
 def test_what_is_known_of_an_inbox_that_leaves_the_config_or_takes_other_names_stays(
@@ -126,9 +169,9 @@ def test_what_is_known_of_an_inbox_that_leaves_the_config_or_takes_other_names_s
     away, _ = record(store, tmp_path / "away" / "a.jpg"), record(store, tmp_path / "in" / "b.jpg")
     (tmp_path / "in" / "c.png").touch()
     others = DropFolder.open(Watch(path=tmp_path / "in", after="keep", patterns=("*.png",)))
-    assert list(Reading(store).ledger.news([others])) == []
+    assert list(Reading(store).ledger.news([others], Clock())) == []
     shutil.rmtree(away.parent)
-    assert list(Reading(store).ledger.news([others])) == []
+    assert list(Reading(store).ledger.news([others], Clock())) == []
 
 
 def test_however_many_are_gone_the_journal_is_told_in_pieces(
@@ -138,7 +181,10 @@ def test_however_many_are_gone_the_journal_is_told_in_pieces(
     *gone, _ = (record(store, tmp_path / "in" / f"{number}.jpg") for number in range(6))
     for path in gone:
         path.unlink()
-    pieces = [news.gone for news in Reading(store).ledger.news([keeping(tmp_path / "in")])]
+    pieces = [
+        [path for path, _ in news.missed]
+        for news in Reading(store).ledger.news([keeping(tmp_path / "in")], Clock())
+    ]
     assert [len(piece) for piece in pieces] == [2, 2, 1]
     assert {path for piece in pieces for path in piece} == set(map(os.fsencode, gone))
 
@@ -329,7 +375,7 @@ def test_what_an_earlier_version_recorded_is_known_and_from_then_on_without_the_
     former = as_before(store, path)
     reading = Reading(store)
     assert reading.ledger.skips(folder, str(path), path.lstat())
-    news = KeptChanges.merged(list(reading.ledger.news([folder])))
+    news = KeptChanges.merged(list(reading.ledger.news([folder], Clock())))
     assert news.former == [former]
     store.note_kept(news)
     assert Reading(store, device="another").ledger.skips(folder, str(path), path.lstat())
@@ -407,9 +453,9 @@ def test_a_kept_folder_that_is_empty_all_at_once_is_not_forgotten(tmp_path: Path
     record(store, tmp_path / "in" / "a.jpg")
     (tmp_path / "in" / "a.jpg").unlink()
     ledger = Reading(store).ledger
-    assert not list(ledger.news([folder]))
+    assert not list(ledger.news([folder], Clock()))
     (tmp_path / "in").rmdir()
-    assert not list(ledger.news([folder]))
+    assert not list(ledger.news([folder], Clock()))
 
 
 @pytest.mark.slow

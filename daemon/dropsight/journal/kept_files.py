@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS ledger (
     changed_ns INTEGER,
     digest BLOB
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS missed (path BLOB PRIMARY KEY, since REAL NOT NULL) STRICT, WITHOUT ROWID;
 INSERT OR REPLACE INTO ledger
     SELECT record.path, size, mtime_ns, changed_ns, NULL FROM kept JOIN record USING (id) ORDER BY seq;
 DELETE FROM kept WHERE id IN (SELECT id FROM record);
@@ -101,6 +102,22 @@ class KeptReader:
             yield from batch
             last = batch[-1].path
 
+    def missed(self) -> Iterator[bytes]:
+        """What was not there at the latest look."""
+        query, last = "SELECT path FROM missed WHERE path > ? ORDER BY path LIMIT ?", b""
+        while batch := [path for (path,) in self._batch(query, last)]:
+            yield from batch
+            last = batch[-1]
+
+    def missed_since(self, path: bytes) -> float | None:
+        """By the wall clock of then."""
+        row = self._one("SELECT since FROM missed WHERE path = ?", path)
+        return row[0] if row else None
+
+    def count_missed(self) -> int:
+        found = self._one("SELECT count(*) FROM missed")
+        return found[0] if found else 0
+
     def former(self) -> Iterator[tuple[str, bytes]]:
         """What an earlier version recorded: the id, which depends on the device's name, and the path."""
         query, last = "SELECT id, path FROM kept WHERE id > ? ORDER BY id LIMIT ?", ""
@@ -112,6 +129,11 @@ class KeptReader:
         with translated(self._path):
             return self._db.execute("SELECT 1 FROM kept WHERE id = ?", (record_id,)).fetchone() is not None
 
+    def _one(self, query: str, *values: bytes) -> tuple[Any, ...] | None:
+        with translated(self._path):
+            found: tuple[Any, ...] | None = self._db.execute(query, values).fetchone()
+        return found
+
     def _batch(self, query: str, last: str | bytes) -> Sequence[Sequence[Any]]:
         with translated(self._path):
             return self._db.execute(query, (last, BATCH)).fetchall()
@@ -121,24 +143,33 @@ class KeptReader:
 
 
 class KeptChanges(msgspec.Struct):
-    """What the journal has yet to hear: files that are known, paths and former ids that nobody asks for."""
+    """What the journal has yet to hear: files that are known, paths and former ids that nobody asks for.
+
+    `missed` are not there, and since when; `back` are no longer missed.
+    """
 
     known: list[Kept] = []
+    missed: list[tuple[bytes, float]] = []
+    back: list[bytes] = []
     gone: list[bytes] = []
     former: list[str] = []
 
     def __bool__(self) -> bool:
-        return bool(self.known or self.gone or self.former)
+        return bool(self.known or self.missed or self.back or self.gone or self.former)
 
     @classmethod
     def merged(cls, several: Sequence["KeptChanges"]) -> "KeptChanges":
         return cls(
             known=[kept for news in several for kept in news.known],
+            missed=[path for news in several for path in news.missed],
+            back=[path for news in several for path in news.back],
             gone=[path for news in several for path in news.gone],
             former=[record_id for news in several for record_id in news.former],
         )
 
     def write(self, db: sqlite3.Connection) -> None:
+        db.executemany("INSERT OR IGNORE INTO missed VALUES (?, ?)", self.missed)
+        db.executemany("DELETE FROM missed WHERE path = ?", [(path,) for path in (*self.back, *self.gone)])
         db.executemany("DELETE FROM ledger WHERE path = ?", [(path,) for path in self.gone])
         db.executemany(KEEP, map(msgspec.structs.astuple, self.known))
         db.executemany("DELETE FROM kept WHERE id = ?", [(record_id,) for record_id in self.former])

@@ -12,9 +12,14 @@ import msgspec
 
 from dropsight.errors import DamagedError, ImageError, StoreError
 from dropsight.intake.candidate import Candidate
+from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.kept_files import BATCH, Kept, KeptChanges, KeptReader, digest_of_file
 from dropsight.records import drop_id
+
+# A file that is not there may be on a disk that is not.
+MISSED_SECONDS = 30 * 86_400.0
+MOST_MISSED = 500_000
 
 
 class Ledger:
@@ -58,8 +63,8 @@ class Ledger:
             return True
         return folder.settings.after == "keep" and self._known(folder, path, stat) is True
 
-    def news(self, folders: Sequence[DropFolder]) -> Iterator[KeptChanges]:
-        """Find files that are no longer there, of which nobody will ask again; some hundreds at a time.
+    def news(self, folders: Sequence[DropFolder], clock: Clock) -> Iterator[KeptChanges]:
+        """Find files that have not been there for a month, and forget them; some hundreds at a time.
 
         A folder with nothing in it at all may be a disk that is not mounted: then they stay, as does all in
         an inbox that is not in the config, for it may come back. What an earlier version recorded is known
@@ -68,11 +73,30 @@ class Ledger:
         if not all(_has_images(folder) for folder in folders if folder.settings.after == "keep"):
             return
         gone = (kept.path for kept in self._reader().all() if _is_gone(kept.path, folders))
+        room = MOST_MISSED - self._reader().count_missed()
         while some := list(islice(gone, BATCH)):
-            yield KeptChanges(gone=some)
+            yield (news := self._of_gone(some, clock, room))
+            room -= len(news.missed)
+        back = (path for path in self._reader().missed() if self._is_back(path, folders))
+        while some := list(islice(back, BATCH)):
+            yield KeptChanges(back=some)
         former = self._reader().former()
         while rows := list(islice(former, BATCH)):
             yield self._of_former(rows, folders)
+
+    def _of_gone(self, paths: Sequence[bytes], clock: Clock, room: int) -> KeptChanges:
+        news = KeptChanges()
+        for path in paths:
+            since = self._reader().missed_since(path)
+            if since is None and len(news.missed) < room:
+                news.missed.append((path, clock.wall()))
+            elif since is None or clock.age_seconds(since) > MISSED_SECONDS:
+                news.gone.append(path)
+        return news
+
+    def _is_back(self, path: bytes, folders: Sequence[DropFolder]) -> bool:
+        """Or forgotten, by an earlier version."""
+        return not _is_gone(path, folders) or self._reader().at(os.fsdecode(path)) is None
 
     def _of_former(self, rows: Sequence[tuple[str, bytes]], folders: Sequence[DropFolder]) -> KeptChanges:
         news = KeptChanges()

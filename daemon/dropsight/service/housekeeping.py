@@ -56,7 +56,7 @@ class Housekeeper:
         crashpoints.reach("in_housekeeping")
         try:
             self._sweep(stopped)
-            for news in self._ledger.news(self._folders) if self._all_there else ():
+            for news in self._ledger.news(self._folders, self._clock) if self._all_there else ():
                 self._recorder.note_kept(news)
                 if not self._is_noted(stopped):
                     break
