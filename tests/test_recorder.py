@@ -71,7 +71,7 @@ class Desk:
         pause_seconds: float = FIRST_PAUSE_SECONDS,
         rules: Sequence[Rule] = (),
         slow: SlowInboxes | None = None,
-        after: Literal["move", "delete"] = "move",
+        after: Literal["move", "delete", "keep"] = "move",
     ) -> None:
         self.root, self.inbox = root, root / "inbox"
         self.inbox.mkdir(parents=True, exist_ok=True)

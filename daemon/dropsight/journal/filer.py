@@ -25,7 +25,7 @@ from dropsight.journal.kept_files import Kept
 from dropsight.journal.mishaps import internal_error
 from dropsight.journal.near_places import NearPlaces
 from dropsight.journal.recording import LeftBehind, Recorded, filed_of, place_of, stays_as
-from dropsight.journal.schema import Shelved, all_storable
+from dropsight.journal.schema import Shelved
 from dropsight.names import as_text
 from dropsight.records import status_of
 from dropsight.status.heartbeats import Heartbeats
@@ -114,9 +114,7 @@ class Filer:
 
     def take_up(self, behind: LeftBehind) -> None:
         """What an earlier life has left: on other disks than the journal's, a thread is to look for it."""
-        row = behind.row
-        if row.inode is not None and row.changed_ns is not None:
-            self.gone.could_not_be_filed(row.seq, row.inode, row.changed_ns)
+        self.gone.left_behind(behind.row)
         if not self._near.has(behind.candidate.folder, behind.record):
             self._backlog.set_aside(behind.candidate)
             self._threads.look_for(behind)
@@ -127,6 +125,7 @@ class Filer:
             if behind.candidate.folder in self._bare and not lies_at([behind.candidate.folder], behind.filed):
                 self.gone.may_come_back(behind.row.seq)
             else:
+                self.gone.lost[behind.row.seq] = True
                 self._was_filed(behind.filed, behind.candidate.folder)
 
     def _was_filed(self, filed: Filed, folder: DropFolder, *, told: FiledAt | None = None) -> None:
@@ -136,11 +135,11 @@ class Filer:
         self._durability.moved(filed.seq)
 
     def settled(self) -> None:
-        """The journal has heard of `shelved` and `left`."""
+        """The journal has heard of `shelved` and `left`, and of what is lost."""
         self._durability.on_disk([entry.seq for entry in self._left])
         for entry in self._left:
             self._finish(entry, looks=False)
-        self.shelved, self._left = [], []
+        self.shelved, self._left, self.gone.lost = [], [], {}
 
     def try_again(self, *, at_once: bool = False) -> None:
         self._hear()
@@ -169,6 +168,7 @@ class Filer:
         if attempts := self._threads.take():
             self._stuck.extend(self._sort(attempts, told=bool(self._stuck)))
         for behind in self._threads.take_passed():
+            self.gone.lost[behind.row.seq] = True
             self._backlog.drop(behind.candidate, looks=False)
         for seq in self._threads.take_away():
             self.gone.may_come_back(seq)
@@ -208,11 +208,10 @@ class Filer:
     def _is_stuck(self, attempt: Attempt, *, told: bool) -> bool:
         crashpoints.reach("in_placing")
         entry, found = attempt.entry, attempt.found
-        candidate, stat = entry.finished.candidate, entry.finished.stat
-        if found is None or isinstance(found, FiledAt):
-            self.gone.was_filed(stat)
-        else:
-            self.gone.could_not_be_filed(entry.seq, *all_storable(stat.st_ino, stat.st_ctime_ns))
+        candidate = entry.finished.candidate
+        stays = candidate.folder.settings.after == "keep"
+        is_filed = not stays and (found is None or isinstance(found, FiledAt))
+        self.gone.was_tried(entry, is_filed=is_filed, is_lost=isinstance(found, str))
         if self._asked and not isinstance(found, LeftToThreadError):
             self._asked.pop(os.path.dirname(candidate.path), None)
         match found:

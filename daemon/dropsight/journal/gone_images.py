@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from typing import Literal
+from typing import Literal, TypeVar
 
 from dropsight.errors import DamagedError, StoreError
 from dropsight.intake.candidate import Candidate
@@ -11,15 +11,17 @@ from dropsight.intake.folder import DropFolder
 from dropsight.intake.links import inode
 from dropsight.journal.reader import JournalReader, RecordedFile
 from dropsight.journal.recording import Finished, Recorded, is_another
-from dropsight.journal.schema import storable
+from dropsight.journal.schema import all_storable, storable
 from dropsight.names import as_text
 from dropsight.status.troubles import CHANGED_SECONDS
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # In all inboxes; the oldest are forgotten first, and would be recorded again.
 MOST_GONE = 16_384
-
+# Of what is filed, by whose former name a worker may have it in hand yet.
+MOST_FILED = 4_096
 
 Gone = Literal["gone", "away", "changed"]
 """It is no longer where it was; its whole inbox is away, or another in its place; it was written over."""
@@ -45,14 +47,18 @@ class GoneImages:
     def __init__(self) -> None:
         self._away: dict[int, bool] = {}
         """By seq, whether its whole inbox was away."""
-        self._unfiled: dict[tuple[int, int], int] = {}
-        """By inode and time of change, the seqs of what could not be filed, or was gone by then."""
+        self._unfiled: dict[int, int] = {}
+        """By file, the seqs of what waits in its inbox, stays there, or was gone as it was to be filed."""
+        self._filed: dict[int, int] = {}
+        """By file, the seqs of what was filed."""
+        self.lost: dict[int, bool] = {}
+        """By seq, whether its file was gone; the journal has yet to hear of it."""
         self._next_line: dict[DropFolder, float] = {}
 
     def note(self, entry: Recorded, *, is_away: bool) -> None:
         """It was gone when it was to be filed away, or its whole inbox was."""
         folder = entry.finished.candidate.folder
-        self._note(entry.seq, is_away=is_away)
+        _remember(self._away, entry.seq, is_away)
         if is_away and (now := time.monotonic()) >= self._next_line.get(folder, 0.0):
             self._next_line[folder] = now + CHANGED_SECONDS
             text = "%s is away, or another folder is there: images on record are filed once they are back"
@@ -60,12 +66,7 @@ class GoneImages:
 
     def may_come_back(self, seq: int) -> None:
         """Its disk was not there as an earlier life's was to be filed, or as what was filed was synced."""
-        self._note(seq, is_away=True)
-
-    def _note(self, seq: int, *, is_away: bool) -> None:
-        self._away[seq] = is_away
-        if len(self._away) > MOST_GONE:
-            del self._away[next(iter(self._away))]
+        _remember(self._away, seq, True)
 
     def is_back(self, row: RecordedFile, stat: os.stat_result) -> bool:
         """Whether this is such an image; it is forgotten then, as it is filed away.
@@ -78,27 +79,36 @@ class GoneImages:
         del self._away[row.seq]
         return True
 
-    def could_not_be_filed(self, seq: int, inode: int, changed_ns: int) -> None:
-        """The folder above this file may get another name before it is filed."""
-        self._unfiled[inode, changed_ns] = seq
-        if len(self._unfiled) > MOST_GONE:
-            del self._unfiled[next(iter(self._unfiled))]
+    def left_behind(self, row: RecordedFile) -> None:
+        """An earlier life has recorded this file, and perhaps not filed it."""
+        if row.inode is not None:
+            _remember(self._unfiled, _file(row.inode, row.size, row.mtime_ns), row.seq)
 
     def recall(self, reader: JournalReader) -> None:
-        """Of an earlier life: its folder may have got another name then, or while nothing ran."""
-        for gone in reader.lie_nowhere(of=MOST_GONE):
-            self.could_not_be_filed(*gone)
+        """Of an earlier life: it may have got another name then, or while nothing ran."""
+        for seq, is_lost, *file in reader.lie_nowhere(of=MOST_GONE):
+            _remember(self._unfiled if is_lost else self._filed, _file(*file), seq)
 
-    def was_filed(self, stat: os.stat_result) -> None:
-        self._unfiled.pop(_file(stat), None)
+    def was_tried(self, entry: Recorded, *, is_filed: bool, is_lost: bool) -> None:
+        """It was to be filed; by one of its names it may be lost, and filed by another."""
+        file = _file_of(entry.finished.stat)
+        if is_filed:
+            self._unfiled.pop(file, None)
+            _remember(self._filed, file, entry.seq, most=MOST_FILED)
+            if not entry.finished.candidate.counted:
+                self.lost[entry.seq] = False
+        elif self._filed.get(file) != entry.seq:
+            _remember(self._unfiled, file, entry.seq)
+            if is_lost:
+                self.lost[entry.seq] = True
 
     def renamed(self, finished: Finished, reader: JournalReader) -> RecordedFile | None:
-        """Return the record of an image that has another path since its folder was renamed.
+        """Return the record of an image that was read by another path: it, or its folder, was renamed.
 
-        Its time of change is as it was, unlike that of a file which itself is renamed: that one may have been
-        moved elsewhere for good, and another have its inode.
+        Which of both names it has now, only its filing finds.
         """
-        seq = self._unfiled.get(_file(finished.stat))
+        file = _file_of(finished.stat)
+        seq = self._unfiled.get(file) or self._filed.get(file)
         if seq is None or finished.stat.st_nlink > 1:
             return None
         try:
@@ -107,16 +117,43 @@ class GoneImages:
             raise
         except StoreError:  # whoever commits finds out as well, and waits
             return None
-        return row if row and _is_at_another_path(finished, row) else None
+        return row if row and self._is_its_file(finished, row) else None
+
+    def _is_its_file(self, finished: Finished, row: RecordedFile) -> bool:
+        """Whether this is the file of that record, by another path.
+
+        Where its folder was renamed, or it was read by its former name, its time of change is no later. Where
+        it has one since, it is so only if nobody has filed it: somebody may have brought it back, or another
+        have its inode. In doubt the content tells.
+        """
+        stat, digest, folder = finished.stat, finished.candidate.digest, finished.candidate.folder
+        if os.fsencode(finished.path) == row.path or row.changed_ns is None:
+            return False
+        if not row.is_of(stat) or row.inode != storable(stat.st_ino):
+            return False
+        changed_ns = storable(stat.st_ctime_ns)
+        is_as_it_was = changed_ns == row.changed_ns
+        time_ns = changed_ns if is_as_it_was else row.mtime_ns
+        if is_another(digest, row.digest) or (time_ns % 10**9 == 0 and None in {digest, row.digest}):
+            return False
+        is_unfiled = _file_of(stat) in self._unfiled
+        if not row.path.startswith(
+            os.fsencode(folder.root + os.sep)
+        ):  # on a clone of that disk it is another
+            return is_as_it_was and is_unfiled
+        return changed_ns <= row.changed_ns or is_unfiled or folder.settings.after == "keep"
 
 
-def _file(stat: os.stat_result) -> tuple[int, int]:
-    return storable(stat.st_ino), storable(stat.st_ctime_ns)
+def _remember(known: dict[int, T], key: int, value: T, *, most: int = MOST_GONE) -> None:
+    known[key] = value
+    if len(known) > most:
+        del known[next(iter(known))]
 
 
-def _is_at_another_path(finished: Finished, row: RecordedFile) -> bool:
-    stat, digest = finished.stat, finished.candidate.digest
-    if os.fsencode(finished.path) == row.path or not (row.is_of(stat) and row.is_of_the_very(stat)):
-        return False
-    is_coarse = stat.st_ctime_ns % 10**9 == 0 and None in {digest, row.digest}
-    return not (is_coarse or is_another(digest, row.digest))
+def _file_of(stat: os.stat_result) -> int:
+    return _file(*all_storable(stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+def _file(inode: int, size: int, mtime_ns: int) -> int:
+    """One number is a third of the memory of three; the journal has these."""
+    return hash((inode, size, mtime_ns))

@@ -6,6 +6,7 @@ from operator import attrgetter
 import msgspec
 
 from dropsight.errors import DamagedError
+from dropsight.files.original import Identity, identity
 from dropsight.journal.committing import Committer
 from dropsight.journal.consequences import Consequences
 from dropsight.journal.filer import Filer
@@ -97,9 +98,7 @@ class GroupRecording:
         return self._committer.commit_again(finished, free)
 
     def _is_renamed(self, finished: Finished) -> bool:
-        """Whether its folder was renamed as it waited to be filed: then it is, with the record it has."""
-        if finished.candidate.folder.settings.after == "keep":
-            return False
+        """Whether it is on record by another name: then it is filed by this one, with the record it has."""
         known = self._filer.gone.renamed(finished, self._reader)
         if known:
             self._file_known(finished, known)
@@ -116,10 +115,10 @@ class GroupRecording:
 
 def _by_file(group: Sequence[EncodedRecord]) -> tuple[list[EncodedRecord], list[EncodedRecord]]:
     """Part those whose file is in the group once more, by another path: their turn is when that is filed."""
-    files, first, later = set[tuple[int, int, int]](), list[EncodedRecord](), list[EncodedRecord]()
+    files, first, later = set[Identity](), list[EncodedRecord](), list[EncodedRecord]()
     for made in group:
         stat = made.finished.stat
-        file = stat.st_dev, stat.st_ino, stat.st_ctime_ns
+        file = identity(stat)
         (later if file in files and stat.st_nlink == 1 else first).append(made)
         files.add(file)
     return first, later

@@ -79,19 +79,20 @@ class JournalReader:
             row = self._db.execute(f"{RECORDED_FILES} WHERE seq = ?", (seq,)).fetchone()
             return None if row is None else typed(self.path, row, RecordedFile)
 
-    def lie_nowhere(self, *, of: int) -> list[tuple[int, int, int]]:
-        """Name those `of` so many newest records whose files were gone when they were to be filed.
+    def lie_nowhere(self, *, of: int) -> list[tuple[int, int, int, int, int]]:
+        """Name those `of` so many newest records whose files lie where nobody has filed them.
 
-        By seq, inode and time of change; what was deleted or stays in its folder is among them.
+        By seq, whether (1) the file was gone as it was to be filed, inode, size and time; what was deleted or
+        stays in its folder is among them.
         """
         with translated(self.path):
             rows = self._db.execute(
-                "SELECT seq, inode, changed_ns FROM record"
+                "SELECT seq, lost IS 1, inode, size, mtime_ns FROM record"
                 " WHERE seq > (SELECT max(seq) FROM record) - ? AND filed = 1 AND inode NOTNULL"
-                " AND changed_ns NOTNULL AND seq NOT IN (SELECT seq FROM shelf) ORDER BY seq",
+                " AND seq NOT IN (SELECT seq FROM shelf) ORDER BY seq",
                 (of,),
             ).fetchall()
-            return typed(self.path, rows, list[tuple[int, int, int]])
+            return typed(self.path, rows, list[tuple[int, int, int, int, int]])
 
     def since(self, seq: int) -> list[RecordedFile]:
         """Return what was recorded after this one, in order."""

@@ -38,7 +38,7 @@ CREATE TABLE kept (id TEXT PRIMARY KEY, path BLOB NOT NULL) STRICT, WITHOUT ROWI
 
 
 # In the table of records, from the next start on.
-_LATER_COLUMNS = {"inode": "INTEGER", "changed_ns": "INTEGER", "digest": "BLOB"}
+_LATER_COLUMNS = {"inode": "INTEGER", "changed_ns": "INTEGER", "digest": "BLOB", "lost": "INTEGER"}
 # Journals of before have these from the next start on; dropsights of before do not mind them.
 LATER = """
 CREATE INDEX IF NOT EXISTS newest ON record (camera, seq) WHERE status = 'ok';

@@ -88,6 +88,7 @@ class Settler:
                 cursors=cursors,
                 shelved=self._filer.shelved,
                 left=self._filer.left,
+                lost=self._filer.gone.lost,
             )
             self._store.note_kept(KeptChanges.merged(kept))
         except StoreError as error:

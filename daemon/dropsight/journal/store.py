@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -112,11 +113,17 @@ class Journal:
         cursors: Mapping[str, int],
         shelved: Sequence[Shelved] = (),
         left: Sequence[Kept] = (),
+        lost: Mapping[int, bool] = MappingProxyType({}),
     ) -> None:
-        """Note totals (milliseconds, seq), what was filed and where, how far the readers are. Not fsynced."""
+        """Note totals (milliseconds, seq), what was filed and where, how far the readers are. Not fsynced.
+
+        `lost` says by seq whether the file was gone as it was to be filed.
+        """
         with self._transaction(synchronous="NORMAL"):
             self._db.executemany("UPDATE record SET total_ms = ? WHERE seq = ?", totals)
             self._db.executemany("UPDATE record SET filed = 1 WHERE seq = ?", [(seq,) for seq in filed])
+            marks = [(is_lost, seq) for seq, is_lost in lost.items()]
+            self._db.executemany("UPDATE record SET lost = ? WHERE seq = ?", marks)
             self._db.executemany(SHELVE, map(msgspec.structs.astuple, shelved))
             self._db.executemany(KEEP, map(msgspec.structs.astuple, left))
             self._db.executemany(

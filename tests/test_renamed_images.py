@@ -1,0 +1,267 @@
+"""Images that their uploaders rename once they are whole: one record each, by either name."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal, TypeAlias
+
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+
+from brokers import wait_until
+from dropsight.intake.candidate import digest_of
+from dropsight.journal.kept_files import KeptReader
+from dropsight.journal.reader import JournalReader
+from dropsight.journal.recording import Finished, row_of
+from dropsight.records import drop_id, encode
+from records import result
+from test_recorder import Desk
+
+After: TypeAlias = Literal["move", "delete", "keep"]
+AFTER = ("move", "delete", "keep")
+# As FTP's MFMT sets them, and as FAT keeps them.
+WHOLE_SECOND = (1_700_000_000, 1_700_000_000)
+
+
+def read(desk: Desk, path: Path) -> Finished:
+    """An image in the hand of a worker, its record made."""
+    desk.backlog.hint(desk.folder, str(path), closed=True)
+    candidate = desk.backlog.take()
+    assert candidate
+    assert candidate.path == str(path)
+    stat = path.stat()
+    candidate.digest = digest_of(path.read_bytes())
+    name = candidate.relative
+    record_id = drop_id("d", os.fsencode(name), stat.st_size, stat.st_mtime_ns)
+    return Finished(candidate, stat, msgspec.structs.replace(result(name, stat), id=record_id))
+
+
+def upload(desk: Desk, name: str, content: bytes, *, times: tuple[int, int] | None = None) -> Finished:
+    """A file that is written under this name, and read there at once."""
+    path = desk.inbox / name
+    path.write_bytes(content)
+    if times:
+        os.utime(path, times)
+    return read(desk, path)
+
+
+def rename(desk: Desk, name: str, new: str) -> Path:
+    return (desk.inbox / name).rename(desk.inbox / new)
+
+
+@contextmanager
+def begun_anew(root: Path, after: After) -> Iterator[Desk]:
+    """Another life."""
+    with closing(Desk(root, after=after)) as desk:
+        desk.recorder.recover([desk.folder])
+        with desk.running():
+            yield desk
+
+
+def record(desk: Desk, *images: Finished) -> None:
+    """Have them recorded, and wait until all is done with them."""
+    left = desk.backlog.counters().waiting - len(images)
+    for image in images:
+        desk.recorder.put(image)
+    wait_until(lambda: is_done(desk, left=left))
+
+
+def is_done(desk: Desk, *, left: int = 0) -> bool:
+    is_visible = desk.recorder.visible == desk.recorder.newest
+    return is_visible and desk.backlog.counters().waiting <= left
+
+
+def digests_on_record(desk: Desk) -> list[bytes]:
+    with closing(JournalReader(desk.store.path)) as reader:
+        return [row.digest or b"" for row in reader.since(0)]
+
+
+def is_kept(desk: Desk, path: Path) -> bool:
+    with closing(KeptReader(desk.store.path)) as kept:
+        known = kept.at(str(path))
+        return known is not None and known.untouched(path.stat())
+
+
+def lies_where_it_belongs(desk: Desk, after: After, name: str, content: bytes) -> bool:
+    place = {"move": desk.root / "processed", "delete": None, "keep": desk.inbox}[after]
+    is_there = place is None or (place / name).read_bytes() == content
+    return is_there and (after == "keep" or not any(desk.inbox.iterdir()))
+
+
+@pytest.mark.parametrize("after", AFTER)
+@pytest.mark.parametrize("way", ["at once", "one after the other", "its new name first", "killed", "stopped"])
+def test_an_image_that_is_renamed_once_it_is_whole_has_one_record(
+    tmp_path: Path, after: After, way: str
+) -> None:
+    """It had two, by both names: 44 of 60 by ProFTPD."""
+    desk = Desk(tmp_path, after=after)
+    first = upload(desk, "tmp.jpg", b"image")
+    if way == "killed":  # before it was found gone
+        desk.store.add([row_of(first, encode(first.record))])
+    path = rename(desk, "tmp.jpg", "1.jpg")
+    if way == "stopped":
+        with desk.running():
+            record(desk, first)
+    if way in {"killed", "stopped"}:
+        desk.close()
+        desk = Desk(tmp_path, after=after)
+        desk.recorder.recover([desk.folder])
+    if way == "at once":
+        desk.recorder.put(first)
+        desk.recorder.put(read(desk, path))
+    with desk.running():
+        if way == "one after the other":
+            record(desk, first)
+        if way != "at once":
+            record(desk, read(desk, path))
+        if way == "its new name first":
+            record(desk, first)
+        wait_until(lambda: is_done(desk))
+    assert len(desk.lines()) == len(digests_on_record(desk)) == 1
+    assert lies_where_it_belongs(desk, after, "1.jpg", b"image")
+    desk.close()
+
+
+def test_a_kept_image_is_known_by_its_new_name_as_well(tmp_path: Path) -> None:
+    with begun_anew(tmp_path, "keep") as desk:
+        record(desk, upload(desk, "tmp.jpg", b"image"))
+        path = rename(desk, "tmp.jpg", "1.jpg")
+        record(desk, read(desk, path))
+        assert desk.lines() == ["tmp.jpg"]
+        wait_until(lambda: is_kept(desk, path))
+
+
+@pytest.mark.parametrize("after", AFTER)
+def test_a_name_that_is_used_again_and_again_for_images_that_are_renamed_costs_none_of_them(
+    tmp_path: Path, after: After
+) -> None:
+    """All of one size, and within one whole second: inodes are used again as well."""
+    with begun_anew(tmp_path, after) as desk:
+        for number in range(9):
+            first = upload(desk, "tmp.jpg", b"image %d" % number, times=WHOLE_SECOND)
+            path = rename(desk, "tmp.jpg", f"{number}.jpg")
+            images = [first, read(desk, path)]
+            record(desk, *(images if number % 2 else reversed(images)))
+        assert digests_on_record(desk) == [digest_of(b"image %d" % number) for number in range(9)]
+
+
+@pytest.mark.parametrize("after", ["move", "delete"])
+@pytest.mark.parametrize("starts_anew", [False, True])
+def test_the_same_file_dropped_again_under_another_name_is_a_record_of_its_own(
+    tmp_path: Path, after: After, *, starts_anew: bool
+) -> None:
+    """Even by the inode, which is free once the first is deleted or moved to another disk."""
+    desk = Desk(tmp_path, after=after)
+    with desk.running():
+        record(desk, upload(desk, "a.jpg", b"image", times=WHOLE_SECOND))
+        if not starts_anew:
+            record(desk, upload(desk, "b.jpg", b"image", times=WHOLE_SECOND))
+    desk.close()
+    if starts_anew:
+        with begun_anew(tmp_path, after) as desk:
+            record(desk, upload(desk, "b.jpg", b"image", times=WHOLE_SECOND))
+    assert desk.lines() == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("after", AFTER)
+def test_a_hard_link_or_a_copy_is_an_image_of_its_own(tmp_path: Path, after: After) -> None:
+    with begun_anew(tmp_path, after) as desk:
+        first = upload(desk, "a.jpg", b"image")
+        (desk.inbox / "b.jpg").hardlink_to(desk.inbox / "a.jpg")
+        shutil.copy2(desk.inbox / "a.jpg", desk.inbox / "c.jpg")
+        record(desk, first, read(desk, desk.inbox / "b.jpg"), read(desk, desk.inbox / "c.jpg"))
+        assert desk.lines() == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+class Uploads(RuleBasedStateMachine):
+    """A camera's names, over and over: written, renamed, read at any instant, with starts in between."""
+
+    after: After = "move"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._root = TemporaryDirectory()
+        self._count = 0
+        self._read: list[Finished] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._desk = Desk(Path(self._root.name), after=self.after)
+        self._desk.recorder.recover([self._desk.folder])
+        self._running = self._desk.running()
+        self._running.__enter__()
+
+    def _end(self) -> None:
+        self._running.__exit__(None, None, None)
+        self._desk.close()
+        self._read = []
+
+    def _names(self) -> list[str]:
+        return sorted(path.name for path in self._desk.inbox.iterdir())
+
+    def _take(self, name: str) -> None:
+        path = self._desk.inbox / name
+        if str(path) not in [image.path for image in self._read]:
+            self._read.append(read(self._desk, path))
+
+    @precondition(lambda self: "tmp.jpg" not in self._names())
+    @rule(is_coarse=st.booleans(), is_read=st.booleans())
+    def upload(self, *, is_coarse: bool, is_read: bool) -> None:
+        self._count += 1
+        path = self._desk.inbox / "tmp.jpg"
+        path.write_bytes(b"image %3d" % self._count)
+        if is_coarse:
+            os.utime(path, WHOLE_SECOND)
+        if is_read:
+            self._take("tmp.jpg")
+
+    @precondition(lambda self: "tmp.jpg" in self._names())
+    @rule(is_read=st.booleans())
+    def rename(self, *, is_read: bool) -> None:
+        name = f"{self._count}.jpg"
+        rename(self._desk, "tmp.jpg", name)
+        if is_read:
+            self._take(name)
+
+    @precondition(lambda self: self._read)
+    @rule(data=st.data())
+    def record(self, data: st.DataObject) -> None:
+        image = data.draw(st.sampled_from(self._read))
+        self._read.remove(image)
+        record(self._desk, image)
+
+    @rule()
+    def start_anew(self) -> None:
+        self._end()
+        self._begin()
+
+    def teardown(self) -> None:
+        while self._read:
+            record(self._desk, self._read.pop())
+        for name in self._names():
+            if not is_kept(self._desk, self._desk.inbox / name):
+                record(self._desk, read(self._desk, self._desk.inbox / name))
+        found = sorted(digests_on_record(self._desk))
+        self._end()
+        self._root.cleanup()
+        assert found == sorted(digest_of(b"image %3d" % (number + 1)) for number in range(self._count))
+
+
+class Deletions(Uploads):
+    after = "delete"
+
+
+class Keeping(Uploads):
+    after = "keep"
+
+
+@pytest.mark.parametrize("uploads", [Uploads, Deletions, Keeping])
+def test_whatever_a_camera_renames_and_whenever_it_is_read_has_one_record(uploads: type[Uploads]) -> None:
+    bounds = settings(max_examples=25, stateful_step_count=15, deadline=None)
+    run_state_machine_as_test(uploads, settings=bounds)
