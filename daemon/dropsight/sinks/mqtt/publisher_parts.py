@@ -18,6 +18,7 @@ from dropsight.sinks.mqtt.discovery import Discovery
 from dropsight.sinks.mqtt.event_names import EventNames, NamedRule
 from dropsight.sinks.mqtt.event_session import EventPictures, EventSessionParts
 from dropsight.sinks.mqtt.evictions import Evictions
+from dropsight.sinks.mqtt.forbidden import ForbiddenTopics
 from dropsight.sinks.mqtt.former_names import FormerName, FormerNames
 from dropsight.sinks.mqtt.homeassistant import Entities
 from dropsight.sinks.mqtt.other_records import OtherRecords
@@ -71,6 +72,7 @@ class PublisherParts(msgspec.Struct, frozen=True):
     evictions: Evictions
     suspects: SuspectMessages
     others: OtherRecords
+    forbidden: ForbiddenTopics
     untold: Unpublished
     troubles: Troubles
     works: Callable[[], bool]
@@ -107,6 +109,7 @@ def parts_of(
         evictions=Evictions(),
         suspects=suspects,
         others=OtherRecords(context.outbox, suspects),
+        forbidden=ForbiddenTopics(),
         untold=Unpublished(suspects, context.troubles),
         troubles=context.troubles,
         works=works,

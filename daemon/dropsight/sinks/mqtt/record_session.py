@@ -13,6 +13,7 @@ from dropsight.sinks.mqtt.announcing import fitted
 from dropsight.sinks.mqtt.camera_session import SPARE_RECORD
 from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.event_session import EventSession
+from dropsight.sinks.mqtt.forbidden import Topic
 from dropsight.sinks.mqtt.in_flight import InFlight
 from dropsight.sinks.mqtt.publisher_parts import PublisherParts
 from dropsight.sinks.mqtt.refusals import PassingReason
@@ -44,8 +45,8 @@ class RecordSession:
         self._waiting: deque[Delivery] = deque()
         self._order: deque[int] = deque()
         self._settled, self._skipped = set[int](), set[int]()
-        self._sent: dict[int, str] = {}
-        """The cameras of those that are not settled in order yet."""
+        self._sent: dict[int, Topic] = {}
+        """What those that are not settled in order yet were sent as."""
         self._has_offered = False
         self._newest = 0
         """The last of those that the broker has acknowledged: others are settled as they are not for it."""
@@ -167,10 +168,9 @@ class RecordSession:
         if not self._order:
             self._answered_at = time.monotonic()
         self._order.append(delivery.seq)
-        if self._parts.suspects.is_aside(delivery.seq):
-            self._parts.tally.set_aside += 1
-            self._skip(delivery.seq)
-        elif delivery.seq in self._parts.suspects.ahead:
+        if self._parts.forbidden.rests((delivery.status, delivery.camera)):
+            self._parts.suspects.put_aside(delivery.seq)
+        if self._parts.suspects.is_aside(delivery.seq) or delivery.seq in self._parts.suspects.ahead:
             self._skip(delivery.seq)
         elif not self._send(delivery):
             self._parts.tally.oversized += 1
@@ -190,10 +190,12 @@ class RecordSession:
         if fitting is None:
             return False
         qos = 1 if is_event else settings.qos
+        self._sent[delivery.seq] = sent = (delivery.status, delivery.camera)
+        if sent in self._parts.forbidden:
+            self._parts.suspects.doomed.add(delivery.seq)
         send = partial(self._connection.publish, topic, fitting, qos=qos, retain=retain)
         mid = self._flight.depart(delivery.seq, send)
         if mid is not None:
-            self._sent[delivery.seq] = delivery.camera
             self._flight.began(mid, delivery.seq)
             crashpoints.reach("after_publish")
         return mid is not None
@@ -214,10 +216,12 @@ class RecordSession:
             self._settled.update(seqs)
             self._newest = max(self._newest, *seqs)
             self._parts.suspects.went_ahead(
-                {each: self._sent[each] for each in seqs if each == self._flight.offered}
+                {each: self._sent[each][1] for each in seqs if each == self._flight.offered}
             )
+            for seq in seqs:
+                self._parts.forbidden.taken(self._sent[seq])
         if self._move_on() and seqs:
-            self._parts.troubles.cleared(RECORDS)
+            self._say_what_is_forbidden()
         if others:
             self._others_wait_since = math.inf
             if not self._order:
@@ -232,12 +236,28 @@ class RecordSession:
         One for now, as of a broker that limits the rate, has all wait: the record is as good as others. What
         was taken of later ones is not sent again.
         """
-        self._parts.suspects.went_ahead({each: self._sent[each] for each in self._settled})
+        if seq in self._parts.suspects.doomed and not isinstance(reason, PassingReason):
+            self._parts.suspects.put_aside(seq)
+            self.set_aside(seq, f"the broker rejected it: {reason}")
+            self._skip(seq)
+            return
+        self._parts.suspects.went_ahead({each: self._sent[each][1] for each in self._settled})
         if isinstance(reason, PassingReason):
             raise NotTakenError(f"the broker takes no records for now: {reason}")
         if seq != self._flight.offered and self._flight.lost_over([seq]):
-            self.say_aside(seq, f"the broker rejected it: {reason}")
+            self.set_aside(seq, f"the broker rejected it: {reason}")
         raise NotTakenError(f"the broker rejects our records: {reason}")
+
+    def set_aside(self, seq: int, reason: str) -> None:
+        """For what the broker has said to it, or that it hung up."""
+        self._parts.forbidden.set_aside(self._sent[seq])
+        self.say_aside(seq, reason)
+
+    def _say_what_is_forbidden(self) -> None:
+        if fault := self._parts.forbidden.fault():
+            self._parts.troubles.raised(RECORDS, fault)
+        else:
+            self._parts.troubles.cleared(RECORDS)
 
     def say_aside(self, seq: int, reason: str) -> None:
         fault = f"record {seq} is set aside (in the log, not on MQTT): {reason}"
@@ -248,6 +268,7 @@ class RecordSession:
         before = self._acknowledged
         while self._order and (self._order[0] in self._settled or self._order[0] in self._skipped):
             self._acknowledged = self._order.popleft()
+            self._parts.tally.set_aside += self._parts.suspects.was_aside(self._acknowledged)
             self._settled.discard(self._acknowledged)
             self._skipped.discard(self._acknowledged)
             self._sent.pop(self._acknowledged, None)

@@ -134,7 +134,7 @@ class Session:
     def _blame(self) -> None:
         for key in self._flight.lost():
             if isinstance(key, int):
-                self._records.say_aside(key, "the broker disconnected on it")
+                self._records.set_aside(key, "the broker disconnected on it")
             else:
                 log.warning("the broker disconnects when it is sent %s: skipped from now on", key)
         self._parts.untold.say()

@@ -37,6 +37,8 @@ class SuspectMessages:
         self._records_aside: set[int] = set()
         self.ahead: dict[int, str] = {}
         """Records that the broker has taken, though not one before them, and their cameras."""
+        self.doomed: set[int] = set()
+        """Records of topics of which the broker takes none: one loss, alone, tells enough."""
         self.takes_records = False
         """Whether one went ahead since one was set aside."""
         self._unanswered: dict[int, int] = {}
@@ -66,7 +68,8 @@ class SuspectMessages:
         gone: list[str | int] = []
         for key in in_flight:
             losses = self._losses.pop(key, 0)
-            if alone and losses >= HELD_LOSSES and self._is_at_fault(key, decides=decides):
+            is_doomed = alone and key in self.doomed
+            if is_doomed or (alone and losses >= HELD_LOSSES and self._is_at_fault(key, decides=decides)):
                 self._forget(key)
                 gone.append(self._set_aside(key))
                 continue
@@ -133,7 +136,9 @@ class SuspectMessages:
     def passed(self, key: str | int) -> None:
         """It came through, so it is not the cause."""
         self._forget(key)
-        if isinstance(key, str):
+        if isinstance(key, int):
+            self.doomed.discard(key)
+        else:
             self._aside.pop(key, None)
             self._rests.pop(key, None)
             if (kind := self._kind_of(key)).endswith("/#"):
@@ -150,6 +155,17 @@ class SuspectMessages:
         self.ahead |= cameras
         self.takes_records |= bool(cameras)
 
+    def put_aside(self, seq: int) -> None:
+        self._records_aside.add(seq)
+
+    def was_aside(self, seq: int) -> bool:
+        """Whether one that is settled now was; it is forgotten."""
+        if seq not in self._records_aside:
+            return False
+        self._records_aside.discard(seq)
+        self.doomed.discard(seq)
+        return True
+
     def is_aside(self, seq: int) -> bool:
         return seq in self._records_aside
 
@@ -158,6 +174,7 @@ class SuspectMessages:
         for key in [key for key in self._losses if isinstance(key, int) and key <= upto]:
             self._forget(key)
         self._records_aside = {seq for seq in self._records_aside if seq > upto}
+        self.doomed = {seq for seq in self.doomed if seq > upto}
         self.ahead = {seq: camera for seq, camera in self.ahead.items() if seq > upto}
         self.takes_records &= bool(self.ahead)
         self._unanswered = {seq: times for seq, times in self._unanswered.items() if seq > upto}

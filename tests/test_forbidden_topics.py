@@ -1,0 +1,174 @@
+"""A broker whose rules forbid the records of one camera."""
+
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from brokers import Mosquitto, Subscriber, mosquitto, wait_until
+from daemons import PHOTOS, House, bounded_by
+from dropsight.sinks.mqtt import forbidden
+from dropsight.sinks.mqtt.forbidden import FEW, FIRST_REST_SECONDS, LONGEST_REST_SECONDS, ForbiddenTopics
+from proxies import Proxy, hanging_up, proxy
+
+pytestmark = pytest.mark.broker
+
+TOPIC, OTHER = ("ok", "secret"), ("failed", "secret")
+KINDS = ("availability", "info", "stats", "state/#", "problem/#", "result/front")
+RULES = "topic read #\n" + "".join(f"topic write dropsight/test/{kind}\n" for kind in KINDS)
+LATER = 20
+
+
+class Drops:
+    """Files of names that were not there before."""
+
+    def __init__(self, house: House) -> None:
+        self._house, self._count = house, 0
+
+    def drop(self, camera: str, *, count: int = 1) -> None:
+        (self._house.inbox / camera).mkdir(exist_ok=True)
+        for _ in range(count):
+            self._count += 1
+            shutil.copy(PHOTOS[0], self._house.inbox / camera / f"{self._count:04}.jpg")
+
+
+def set_aside(house: House) -> int:
+    return int(house.status()["mqtt"]["set_aside"])
+
+
+def make_it_known(house: House, drops: Drops) -> None:
+    """Each is tried again and again, as long as nobody knows that it is all of this camera's."""
+    for number in range(FEW):
+        drops.drop("secret")
+        house.until(lambda number=number: house.finished() == 2 * number + 1)  # type: ignore[misc]
+        drops.drop("front")
+        wait_until(lambda number=number: set_aside(house) == number + 1)  # type: ignore[misc]
+        house.until(lambda number=number: house.finished() == 2 * number + 2)  # type: ignore[misc]
+
+
+@contextmanager
+def forbidding(tmp_path: Path, **bounds: float) -> Iterator[tuple[House, Path, Mosquitto, Subscriber, Proxy]]:
+    rules = tmp_path / "acl"
+    rules.write_text(RULES)
+    with (
+        mosquitto(tmp_path, extra=f"allow_anonymous true\nacl_file {rules}\n") as broker,
+        proxy(broker.port) as way,
+        Subscriber(broker.port) as subscriber,
+    ):
+        house = House(tmp_path, {"mqtt": {"url": way.url, "home_assistant": False}})
+        house.under = bounded_by("dropsight.sinks.mqtt.forbidden", **bounds)
+        try:
+            house.start()
+            yield house, rules, broker, subscriber, way
+        finally:
+            house.kill()
+
+
+@pytest.mark.slow
+def test_once_a_broker_has_refused_some_records_of_a_camera_the_others_cost_no_connection(
+    tmp_path: Path,
+) -> None:
+    """Each had all records wait for five seconds."""
+    with forbidding(tmp_path) as (house, _, _, subscriber, way):
+        drops = Drops(house)
+        make_it_known(house, drops)
+        connections = way.connections
+        drops.drop("secret", count=LATER)
+        drops.drop("front")
+        wait_until(lambda: set_aside(house) == FEW + LATER)
+        wait_until(lambda: len(subscriber.topics("/result/front")) == FEW + 1)
+        assert way.connections == connections
+        wait_until(lambda: "no records of some kind of secret" in house.status()["troubles"]["records"])
+
+
+@pytest.mark.slow
+def test_once_the_rules_are_put_right_a_camera_s_records_arrive_again(tmp_path: Path) -> None:
+    short = {"FIRST_REST_SECONDS": 0.5, "LONGEST_REST_SECONDS": 0.5}
+    with forbidding(tmp_path, **short) as (house, rules, broker, subscriber, _):
+        drops = Drops(house)
+        make_it_known(house, drops)
+        rules.write_text("topic readwrite #\n")
+        broker.signal(signal.SIGHUP)
+        wait_until(lambda: taken(house, drops, subscriber))
+        wait_until(lambda: "records" not in house.status()["troubles"])
+        arrived = len(subscriber.topics("/result/"))
+        wait_until(lambda: arrived + set_aside(house) == len(house.records()))
+
+
+def taken(house: House, drops: Drops, subscriber: Subscriber) -> bool:
+    """Whether the broker knows its new rules by now."""
+    done = house.finished()
+    drops.drop("secret")
+    house.until(lambda: house.finished() == done + 1)
+    wait_until(lambda: house.status()["stats"]["queues"]["outbox"] == 0)
+    return bool(subscriber.topics("/result/secret"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_broker_that_hangs_up_on_a_camera_s_records_is_not_offered_the_next_ones(
+    tmp_path: Path, protocol: str
+) -> None:
+    with (
+        mosquitto(tmp_path) as broker,
+        hanging_up(broker.port, b"/result/secret") as strict,
+        Subscriber(broker.port) as subscriber,
+    ):
+        house = House(tmp_path, {"mqtt": {"url": strict.url, "protocol": protocol, "home_assistant": False}})
+        house.under = bounded_by("dropsight.sinks.backoff", LONGEST_SECONDS=0.2)
+        try:
+            house.start()
+            drops = Drops(house)
+            make_it_known(house, drops)
+            hung_up = strict.hung_up
+            drops.drop("secret", count=LATER)
+            drops.drop("front")
+            wait_until(lambda: set_aside(house) == FEW + LATER)
+            wait_until(lambda: len(subscriber.topics("/result/front")) == FEW + 1)
+            assert strict.hung_up == hung_up
+        finally:
+            house.kill()
+
+
+def test_where_a_refusal_costs_a_connection_one_is_tried_again_after_a_while_and_ever_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    topics = ForbiddenTopics()
+    for _ in range(FEW - 1):
+        topics.set_aside(TOPIC)
+    assert TOPIC not in topics
+    rests = []
+    for _ in range(6):
+        topics.set_aside(TOPIC)
+        began = now[0]
+        while topics.rests(TOPIC):
+            now[0] += 1.0
+        rests.append(now[0] - began)
+    assert rests == sorted(rests)
+    assert (rests[0], rests[-1]) == (FIRST_REST_SECONDS, LONGEST_REST_SECONDS)
+    assert OTHER not in topics
+    topics.taken(TOPIC)
+    assert TOPIC not in topics
+    assert topics.fault() is None
+
+
+def test_what_is_known_of_forbidden_topics_is_bounded_and_forgotten_with_its_camera(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(forbidden, "MOST", 10)
+    topics = ForbiddenTopics()
+    for number in range(20):
+        for _ in range(FEW):
+            topics.set_aside(("ok", f"{number:02}"))
+    assert topics.cameras == [f"{number:02}" for number in range(10, 20)]
+    assert "and 2 more" in str(topics.fault())
+    now[0] += 100_000.0
+    assert topics.fault() is None
