@@ -183,6 +183,27 @@ def test_recent_ids_are_found_in_the_active_file_and_the_newest_backup(tmp_path:
     assert log_at(tmp_path).recent_ids(ids) == {f"{3:032}", f"{12:032}"}
 
 
+def test_copies_beyond_ours_are_deleted_with_a_line_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They may be logrotate's, which went without a word."""
+    log = log_at(tmp_path, max_bytes=10 * (len(line(0)) + 1), compress=False)
+    for number in range(45):  # four of ours, of which one went as ever
+        log.append([line(number)])
+    assert not caplog.messages
+    for _ in range(2):
+        for number in (12, 20):
+            (tmp_path / f"r.jsonl.{number}").write_bytes(line(number) + b"\n")
+        for number in range(10):
+            log.append([line(number)])
+    log.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "r.jsonl", "r.jsonl.1", "r.jsonl.2", "r.jsonl.3",
+    ]  # fmt: skip
+    (said,) = caplog.messages
+    assert "r.jsonl.12, and all up to r.jsonl.20, are deleted: log.backups is 3" in said
+
+
 def test_a_place_that_takes_no_file_is_an_error_naming_the_key(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SinkError, match=r"log\.path: .* cannot be written"):

@@ -37,6 +37,7 @@ class JsonLog:
     def __init__(self, path: Path, *, max_bytes: int, backups: int, compress: bool) -> None:
         self._path, self._max_bytes, self._backups, self._compress = path, max_bytes, backups, compress
         self._appended = 0
+        self._has_said_what_goes = False
         self._compressor: threading.Thread | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +184,9 @@ class JsonLog:
             self._compressor = compressor if begins(compressor) else None
 
     def _shift(self) -> None:
-        for number, path in sorted(backup_files(self._path), reverse=True):
+        rotated = sorted(backup_files(self._path), reverse=True)
+        self._say_what_goes([path for number, path in rotated if number > self._backups])
+        for number, path in rotated:
             if number >= self._backups:
                 path.unlink()
             else:
@@ -193,6 +196,18 @@ class JsonLog:
         else:
             self._path.unlink()
         crashpoints.reach("in_rotation")
+
+    def _say_what_goes(self, beyond: Sequence[Path]) -> None:
+        """They are logrotate's, or of when `log.backups` was more; of ours one goes at each rotation."""
+        if beyond and self._backups and not self._has_said_what_goes:
+            self._has_said_what_goes = True
+            log.warning(
+                "%s, and all up to %s, are deleted: log.backups is %d; have logrotate name its copies by"
+                " date (dateext)",
+                beyond[-1],
+                beyond[0].name,
+                self._backups,
+            )
 
     def _compress_backups(self) -> None:
         """The newest, and any that a crash or a full disk left as it was."""
