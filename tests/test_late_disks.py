@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -12,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from brokers import wait_until
-from daemons import HASTILY, House, command, dropsight
+from daemons import HASTILY, House, bounded_by, command, dropsight
+from dropsight.commands.mute_places import unmounted
 from dropsight.config import Config, Log, Store, Watch
+from dropsight.files import filesystems
 from dropsight.intake import inboxes, mute_inboxes
 from dropsight.intake.mute_inboxes import MuteInboxes
 from test_closed_folders import OTHERS, UNPRIVILEGED
-from test_watch import SOON, drop, is_taken, mount, trouble
+from test_watch import SOON, drop, is_taken, mount, trouble, unmount
 from webs import ANY_PORT, address, ask
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -348,3 +351,54 @@ def test_a_disk_that_is_mounted_while_a_start_looks_at_its_folders_does_not_end_
     folders, _ = inboxes.open_folders(config)
     assert [folder.root for folder in folders] == [str(watch.path)]
     assert tried == {inbox, processed, failed}
+
+
+@pytest.mark.slow
+def test_a_start_without_the_state_s_disk_waits_for_it_unless_there_is_a_journal(tmp_path: Path) -> None:
+    """It knew nothing of what is on record: with `after: keep` all was recorded once more."""
+    house = House(tmp_path, {"watch": [{"path": "inbox", "after": "keep"}]})
+    (disk := tmp_path / "disk").mkdir()
+    state, table = tmp_path / "state", tmp_path / "fstab"
+    bind = ["mount", "--bind", str(disk), str(state)]
+    table.write_text(f"# disks\n/dev/sdz2 none swap\n\n/ / none\n/dev/sdz3 {state} ext4 nofail 0 2\n")
+    house.under = bounded_by("dropsight.files.filesystems", FSTAB=str(table))
+    said = f"store.path: {state}, which {table} names, is not mounted"
+    subprocess.run(bind, check=True)
+    try:
+        house.start()
+        drop(house.inbox)
+        wait_until(lambda: len(house.records()) == 1)
+        house.stop()
+        unmount(state)
+        house.spawn()
+        wait_until(lambda: f"{said}, and {state}/journal.db is not there" in house.daemon_log())
+        subprocess.run(bind, check=True)
+        wait_until(house.answers)
+        drop(house.inbox, 1)
+        wait_until(lambda: len(house.records()) == 2)
+        house.stop()
+        shutil.copytree(disk, tmp_path / "copy")
+        unmount(state)
+        shutil.copytree(tmp_path / "copy", state, dirs_exist_ok=True)
+        house.start()
+        assert f"{said}: going on with what {state}/journal.db knows" in house.daemon_log()
+    finally:
+        house.kill()
+        subprocess.run(["umount", "--lazy", state], check=False, capture_output=True)
+
+
+def test_what_a_config_has_on_disks_that_are_not_mounted_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "fstab"
+    table.write_text(
+        "/dev/sdz1 /a\\040disk/ ext4 nofail\n/dev/sdz2 / ext4\nUUID=1 /proc proc\n#x /failed y\n"
+    )
+    monkeypatch.setattr(filesystems, "FSTAB", str(table))
+    config = Config(
+        store=Store(path=Path("/a disk/state/journal.db")),
+        log=Log(path=Path("/a disk/log.jsonl")),
+        watch=(Watch(path=Path("/a disk 2/inbox"), processed=Path("/proc/x"), failed=Path("/failed")),),
+    )
+    said = "/a disk/log.jsonl, /a disk/state/journal.db: /a disk, which /etc/fstab names, is not mounted"
+    assert list(unmounted(config)) == [said]

@@ -16,7 +16,7 @@ from dropsight.classify.work import Engine
 from dropsight.commands import sightings
 from dropsight.commands.event_checks import check_events, check_notify, say_rules
 from dropsight.commands.model_checks import check_device, check_image, check_kernels, open_model
-from dropsight.commands.mute_places import answered, places_of, refuse_mute
+from dropsight.commands.mute_places import answered, places_of, refuse_mute, unmounted
 from dropsight.commands.places import Reserved, reserved
 from dropsight.commands.replaying import print_replay
 from dropsight.commands.runner import Runner, runner_of
@@ -183,7 +183,7 @@ class _Check:
             say("ok", "folders", text)
         # The unit's MemoryHigh, of what is left to whoever checks.
         memory = int(available_bytes() * _SERVICE_SHARE) if self._is_service else available_bytes()
-        for text in (*too_large_for_memory(self._config, memory), *found.lines()):
+        for text in (*unmounted(self._config), *too_large_for_memory(self._config, memory), *found.lines()):
             say("warn", "folders", text)
         for watch in self._config.watch:
             if watch.burst_seconds:

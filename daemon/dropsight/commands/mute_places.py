@@ -1,4 +1,4 @@
-"""Folders and files that never answer, as on a share whose server is gone: nobody can end a look at one."""
+"""Folders and files that never answer, as on a share whose server is gone, and disks that are not mounted."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -9,6 +9,7 @@ import msgspec
 
 from dropsight.config import Config
 from dropsight.errors import StoreError
+from dropsight.files.filesystems import FSTAB, unmounted_above
 from dropsight.intake.mute_inboxes import PATIENCE_SECONDS, PlacesLook
 from dropsight.models.backends import BUILTIN
 from dropsight.names import as_text
@@ -35,6 +36,16 @@ def places_of(config: Config) -> set[Path]:
     model = (config.model.path, *config.model.fallback)
     named = {Path(path) for path in model if not path.startswith(BUILTIN)}
     return named | set(_paths(msgspec.structs.replace(config, watch=())))
+
+
+def unmounted(config: Config) -> Iterator[str]:
+    """Say what lies on disks that are not mounted, though the machine's table names them."""
+    away: dict[str, list[str]] = {}
+    for path in sorted(set(_paths(config))):
+        if place := unmounted_above(path):
+            away.setdefault(place, []).append(as_text(path))
+    for place, paths in away.items():
+        yield f"{', '.join(paths)}: {as_text(place)}, which {FSTAB} names, is not mounted"
 
 
 def answered(work: Callable[[], T], *, what: str) -> T:

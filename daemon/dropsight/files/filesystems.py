@@ -35,6 +35,7 @@ _REMOTE = {
 
 _FAT = {"msdos", "vfat", "exfat", "fuseblk"}
 MOUNTS = Path("/proc/self/mountinfo")
+FSTAB = "/etc/fstab"
 # By the numbers of statfs(2): tmpfs, ramfs.
 _IN_MEMORY = {0x01021994, 0x858458F6}
 _STATFS_BYTES = 256
@@ -98,6 +99,20 @@ def mounts_about(folder: str) -> frozenset[bytes]:
         if (point := _unescaped(line.split()[4]).rstrip(b"/") + b"/").startswith(here)
         or here.startswith(point)
     )
+
+
+def unmounted_above(path: Path) -> str | None:
+    """Name the mount point at or above this that the machine's table names, and where nothing is mounted."""
+    here = os.fsencode(os.path.realpath(path)) + b"/"
+    try:
+        lines = Path(FSTAB).read_bytes().splitlines()
+    except OSError:
+        return None
+    fields = [line.split() for line in lines if not line.startswith(b"#")]
+    wanted = {b"/" + _unescaped(row[1]).strip(b"/") for row in fields if row[1:] and row[1].startswith(b"/")}
+    above = {point for point in wanted - {b"/"} if here.startswith(point + b"/")}
+    missing = above - {_unescaped(line.split()[4]) for line in MOUNTS.read_bytes().splitlines()}
+    return os.fsdecode(max(missing, key=len)) if missing else None
 
 
 def file_systems(folder: str) -> set[str]:

@@ -2,10 +2,12 @@
 
 import logging
 from functools import partial
+from pathlib import Path
 
 from dropsight.classify.resources import give_memory_back
 from dropsight.config import Config
 from dropsight.errors import ConfigError, DamagedError, InUseError, ModelError, StoreError, UntriedError
+from dropsight.files.filesystems import FSTAB, unmounted_above
 from dropsight.intake.mute_inboxes import MuteInboxes
 from dropsight.journal.rescue import needs_rescue, rescue
 from dropsight.service.daemon import Daemon
@@ -109,6 +111,7 @@ def _open(
     terminal: Terminal | None,
 ) -> Daemon:
     journal, followers = config.store.path, [each.mark.name for each in wanted(config)]
+    _wait_for_its_disk(journal)
     made = partial(Daemon, config, lifecycle, once=once, reread=reread, terminal=terminal, mute=mute)
     if needs_rescue(journal):
         rescue(journal, followers=followers)
@@ -118,3 +121,17 @@ def _open(
         log.warning("%s", error)
         rescue(journal, followers=followers)
         return made()
+
+
+def _wait_for_its_disk(journal: Path) -> None:
+    """Raise StoreError while it may be on a disk that is not mounted.
+
+    A new journal would know nothing of what is on record. Where there is one, the table may be another
+    machine's, as in a container.
+    """
+    if (place := unmounted_above(journal)) is None:
+        return
+    text = f"store.path: {place}, which {FSTAB} names, is not mounted"
+    if not journal.exists():
+        raise StoreError(f"{text}, and {journal} is not there: mount it, or take it out of {FSTAB}")
+    log.warning("%s: going on with what %s knows", text, journal)
