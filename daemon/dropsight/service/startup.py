@@ -111,10 +111,10 @@ def _open(
     terminal: Terminal | None,
 ) -> Daemon:
     journal, followers = config.store.path, [each.mark.name for each in wanted(config)]
-    _wait_for_its_disk(journal)
     made = partial(Daemon, config, lifecycle, once=once, reread=reread, terminal=terminal, mute=mute)
     if needs_rescue(journal):
         rescue(journal, followers=followers)
+    _wait_for_its_disk(journal)
     try:
         return made()
     except DamagedError as error:
@@ -126,8 +126,8 @@ def _open(
 def _wait_for_its_disk(journal: Path) -> None:
     """Raise StoreError while it may be on a disk that is not mounted.
 
-    A new journal would know nothing of what is on record. Where there is one, the table may be another
-    machine's, as in a container.
+    A new journal would know nothing of what is on record. Where there is one, it may have been saved as the
+    disk was taken away, or the table be another machine's, as in a container.
     """
     if (place := unmounted_above(journal)) is None:
         return
