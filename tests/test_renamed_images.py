@@ -179,6 +179,45 @@ def test_a_hard_link_or_a_copy_is_an_image_of_its_own(tmp_path: Path, after: Aft
         assert desk.lines() == ["a.jpg", "b.jpg", "c.jpg"]
 
 
+def copy_cut(source: Path, target: Path, grain_ns: int) -> None:
+    """As tar does, or a disk that keeps no finer times."""
+    shutil.copytree(source, target)
+    for path in filter(Path.is_file, target.rglob("*")):
+        stat = path.stat()
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns - stat.st_mtime_ns % grain_ns))
+
+
+@pytest.mark.parametrize("grain_ns", [10**7, 10**9, 2 * 10**9])
+@pytest.mark.parametrize("starts_without", [0, 1])
+@pytest.mark.parametrize("is_back", [False, True])
+def test_what_waits_to_be_filed_has_one_record_where_all_is_copied_to_where_times_are_cut(
+    tmp_path: Path, grain_ns: int, starts_without: int, *, is_back: bool
+) -> None:
+    """As to a larger disk of FAT or by tar, once `processed` was full, or there and back."""
+    desk = Desk(tmp_path / "small")
+    images = [upload(desk, name, name.encode()) for name in ("a.jpg", "b.jpg")]
+    desk.store.add([row_of(image, encode(image.record)) for image in images])
+    desk.close()
+    copy_cut(tmp_path / "small", tmp_path / "large", grain_ns)
+    root = tmp_path / "large"
+    if is_back:
+        shutil.rmtree(tmp_path / "small")
+        root = root.rename(tmp_path / "small")
+    for _ in range(starts_without):
+        with closing(Desk(root)) as desk:
+            desk.recorder.recover([])
+    desk = Desk(root)
+    stat = (desk.inbox / "b.jpg").stat()
+    (desk.inbox / "b.jpg").write_bytes(b"c.jpg")
+    os.utime(desk.inbox / "b.jpg", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    desk.recorder.recover([desk.folder])
+    with desk.running():
+        record(desk, *[read(desk, desk.inbox / name) for name in ("a.jpg", "b.jpg")])
+    assert desk.lines() == ["a.jpg", "b.jpg", "b.jpg"]  # in whose place another picture was put
+    assert sorted(path.name for path in (root / "processed").iterdir()) == ["a.jpg", "b.jpg"]
+    desk.close()
+
+
 class Uploads(RuleBasedStateMachine):
     """A camera's names, over and over: written, renamed, read at any instant, with starts in between."""
 

@@ -14,6 +14,8 @@ from dropsight.intake.tagging import TagFile
 _PIECE_BYTES = 2**20
 # FAT keeps times to two seconds.
 COARSEST_NS = 2 * 10**9
+# And exFAT to this.
+_GRAIN_NS = 10**7
 # Whose time its uploader may yet set, as FTP does after it has closed it (MFMT).
 YOUNG_SECONDS = 10.0
 
@@ -116,6 +118,6 @@ def has_coarse_time(stat: os.stat_result) -> bool:
 
 
 def wants_digest(candidate: Candidate, stat: os.stat_result, *, age_seconds: float) -> bool:
-    """Whether size and time may not tell, later, that it is what was read."""
+    """Whether size and time may not tell, later, that it is what was read, or of what it is a copy."""
     stays = candidate.folder.settings.after == "keep"
-    return stays or has_coarse_time(stat) or age_seconds < YOUNG_SECONDS
+    return stays or stat.st_mtime_ns % _GRAIN_NS == 0 or age_seconds < YOUNG_SECONDS

@@ -114,7 +114,7 @@ class Filer:
 
     def take_up(self, behind: LeftBehind) -> None:
         """What an earlier life has left: on other disks than the journal's, a thread is to look for it."""
-        self.gone.left_behind(behind.row)
+        self.gone.left_behind(behind.row, behind.record)
         if not self._near.has(behind.candidate.folder, behind.record):
             self._backlog.set_aside(behind.candidate)
             self._threads.look_for(behind)

@@ -9,10 +9,12 @@ from dropsight.errors import DamagedError, StoreError
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.links import inode
+from dropsight.journal.kept_files import is_cut
 from dropsight.journal.reader import JournalReader, RecordedFile
 from dropsight.journal.recording import Finished, Recorded, is_another
 from dropsight.journal.schema import all_storable, storable
 from dropsight.names import as_text
+from dropsight.records import Record
 from dropsight.status.troubles import CHANGED_SECONDS
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ class GoneImages:
         """By file, the seqs of what waits in its inbox, stays there, or was gone as it was to be filed."""
         self._filed: dict[int, int] = {}
         """By file, the seqs of what was filed."""
+        self._copied: dict[int, int] = {}
+        """By path in the inbox and size, the seqs of what may come back as a copy."""
         self.lost: dict[int, bool] = {}
         """By seq, whether its file was gone; the journal has yet to hear of it."""
         self._next_line: dict[DropFolder, float] = {}
@@ -59,6 +63,8 @@ class GoneImages:
         """It was gone when it was to be filed away, or its whole inbox was."""
         folder = entry.finished.candidate.folder
         _remember(self._away, entry.seq, is_away)
+        if is_away:
+            _remember(self._copied, _name(entry.record, entry.finished.stat.st_size), entry.seq)
         if is_away and (now := time.monotonic()) >= self._next_line.get(folder, 0.0):
             self._next_line[folder] = now + CHANGED_SECONDS
             text = "%s is away, or another folder is there: images on record are filed once they are back"
@@ -79,8 +85,9 @@ class GoneImages:
         del self._away[row.seq]
         return True
 
-    def left_behind(self, row: RecordedFile) -> None:
+    def left_behind(self, row: RecordedFile, record: Record) -> None:
         """An earlier life has recorded this file, and perhaps not filed it."""
+        _remember(self._copied, _name(record, row.size), row.seq)
         if row.inode is not None:
             _remember(self._unfiled, _file(row.inode, row.size, row.mtime_ns), row.seq)
 
@@ -94,6 +101,7 @@ class GoneImages:
         file = _file_of(entry.finished.stat)
         if is_filed:
             self._unfiled.pop(file, None)
+            self._copied.pop(_name(entry.record, entry.finished.stat.st_size), None)
             _remember(self._filed, file, entry.seq, most=MOST_FILED)
             if not entry.finished.candidate.counted:
                 self.lost[entry.seq] = False
@@ -102,22 +110,17 @@ class GoneImages:
             if is_lost:
                 self.lost[entry.seq] = True
 
-    def renamed(self, finished: Finished, reader: JournalReader) -> RecordedFile | None:
-        """Return the record of an image that was read by another path: it, or its folder, was renamed.
+    def known(self, finished: Finished, reader: JournalReader) -> RecordedFile | None:
+        """Return the record of an image that was read by another path, or is back as a copy.
 
-        Which of both names it has now, only its filing finds.
+        It, or its folder, was renamed; which of both names it has now, only its filing finds.
         """
-        file = _file_of(finished.stat)
-        seq = self._unfiled.get(file) or self._filed.get(file)
-        if seq is None or finished.stat.st_nlink > 1:
-            return None
-        try:
-            row = reader.at(seq)
-        except DamagedError:
-            raise
-        except StoreError:  # whoever commits finds out as well, and waits
-            return None
-        return row if row and self._is_its_file(finished, row) else None
+        file, name = _file_of(finished.stat), _name(finished.record, finished.stat.st_size)
+        seqs = self._unfiled.get(file) or self._filed.get(file), self._copied.get(name)
+        for seq, is_it in zip(seqs, (self._is_its_file, _is_its_copy), strict=True):
+            if seq and (row := _row(seq, reader)) and is_it(finished, row):
+                return row
+        return None
 
     def _is_its_file(self, finished: Finished, row: RecordedFile) -> bool:
         """Whether this is the file of that record, by another path.
@@ -127,7 +130,7 @@ class GoneImages:
         have its inode. In doubt the content tells.
         """
         stat, digest, folder = finished.stat, finished.candidate.digest, finished.candidate.folder
-        if os.fsencode(finished.path) == row.path or row.changed_ns is None:
+        if stat.st_nlink > 1 or os.fsencode(finished.path) == row.path or row.changed_ns is None:
             return False
         if not row.is_of(stat) or row.inode != storable(stat.st_ino):
             return False
@@ -144,6 +147,23 @@ class GoneImages:
         return changed_ns <= row.changed_ns or is_unfiled or folder.settings.after == "keep"
 
 
+def _is_its_copy(finished: Finished, row: RecordedFile) -> bool:
+    """Whether it is a copy of that record's file, on a disk or out of an archive that cuts times."""
+    stat, digest = finished.stat, finished.candidate.digest
+    if digest is None or (stat.st_size, digest) != (row.size, row.digest):
+        return False
+    return is_cut(storable(stat.st_mtime_ns), of=row.mtime_ns)
+
+
+def _row(seq: int, reader: JournalReader) -> RecordedFile | None:
+    try:
+        return reader.at(seq)
+    except DamagedError:
+        raise
+    except StoreError:  # whoever commits finds out as well, and waits
+        return None
+
+
 def _remember(known: dict[int, T], key: int, value: T, *, most: int = MOST_GONE) -> None:
     known[key] = value
     if len(known) > most:
@@ -157,3 +177,7 @@ def _file_of(stat: os.stat_result) -> int:
 def _file(inode: int, size: int, mtime_ns: int) -> int:
     """One number is a third of the memory of three; the journal has these."""
     return hash((inode, size, mtime_ns))
+
+
+def _name(record: Record, size: int) -> int:
+    return hash((record.image_path, size))

@@ -50,7 +50,7 @@ class GroupRecording:
         if later:
             return self.record(first) and self.record(later)
         try:
-            new = [made for made in group if not self._is_renamed(made.finished)]
+            new = [made for made in group if not self._is_known(made.finished)]
             entered = self._committer.commit(new) if new else []
         except DamagedError:
             raise
@@ -97,9 +97,9 @@ class GroupRecording:
             return ()
         return self._committer.commit_again(finished, free)
 
-    def _is_renamed(self, finished: Finished) -> bool:
-        """Whether it is on record by another name: then it is filed by this one, with the record it has."""
-        known = self._filer.gone.renamed(finished, self._reader)
+    def _is_known(self, finished: Finished) -> bool:
+        """Whether it is on record by another name, or time: then it is filed with the record that it has."""
+        known = self._filer.gone.known(finished, self._reader)
         if known:
             self._file_known(finished, known)
         return known is not None

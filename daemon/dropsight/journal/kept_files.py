@@ -68,15 +68,17 @@ class Kept(msgspec.Struct, frozen=True):
     def as_recorded(self, stat: os.stat_result) -> bool:
         """Whether size and time are these, or as a copy elsewhere has them."""
         mtime_ns = storable(stat.st_mtime_ns)
-        return self.size == stat.st_size and (
-            mtime_ns == self.mtime_ns
-            or any(mtime_ns == self.mtime_ns - self.mtime_ns % grain for grain in _GRAINS_NS)
-        )
+        return self.size == stat.st_size and (mtime_ns == self.mtime_ns or is_cut(mtime_ns, of=self.mtime_ns))
 
     def untouched(self, stat: os.stat_result) -> bool:
         """Whether not even the content can be another: whoever sets a file's time back changes this one."""
         has_its_time = self.mtime_ns == storable(stat.st_mtime_ns)
         return has_its_time and self.changed_ns in (None, storable(stat.st_ctime_ns))
+
+
+def is_cut(time_ns: int, *, of: int) -> bool:
+    """Whether a copy may have this time for that one."""
+    return any(time_ns == of - of % grain for grain in _GRAINS_NS)
 
 
 class KeptReader:

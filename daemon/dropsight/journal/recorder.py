@@ -17,6 +17,7 @@ from dropsight.journal.marks import Mark
 from dropsight.journal.occurrences import Occurrences
 from dropsight.journal.recorder_parts import RecorderContext, RecorderParts
 from dropsight.journal.recording import LeftBehind, Outcome
+from dropsight.records import decode
 
 
 class Recorder:
@@ -128,7 +129,8 @@ class Recorder:
                 if behind:
                     self._filer.take_up(behind)
                 else:
-                    self._filer.gone.may_come_back(row.seq)
+                    self._filer.gone.left_behind(row, decode(row.line))
+                self._filer.gone.may_come_back(row.seq)
             self._durability.sync()
             self._settler.settle()
         self._settler.settle()
