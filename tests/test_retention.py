@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -349,3 +350,43 @@ def test_parts_of_copies_that_nobody_goes_on_with_go_without_any_retention(cupbo
     assert len(cupboard.left()) == 3
     cupboard.sweep(NO_BOUND, clock=Clock(wall=lambda: now + 3_700))
     assert sorted(path.suffix for path in cupboard.processed.iterdir()) == [".dropsight-part", ".part"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_what_was_filed_before_everything_was_moved_to_another_path_is_known_there(
+    tmp_path: Path, how: str
+) -> None:
+    """By its former path it was nobody's: it stayed for ever."""
+    (former := tmp_path / "former").mkdir()
+    house = House(former, settings(max_files=1000))
+    try:
+        lived(house, 4)
+        (house.processed / "mine.jpg").write_bytes(b"mine")
+        place = tmp_path / "place"
+        if how == "moved":
+            former.rename(place)
+        else:
+            subprocess.run(["cp", "-a", former, place], check=True)
+        house = House(place, settings(max_files=1))
+        house.start()
+        wait_until(lambda: len(stems(house.processed)) == 2, what="all but the newest and mine")
+        assert "mine.jpg" in stems(house.processed)
+        assert f"{house.processed} was {former}/processed" in house.daemon_log()
+        if how == "copied":
+            assert len(stems(former / "processed")) == 5
+    finally:
+        house.kill()
+
+
+def test_a_folder_that_the_config_names_is_no_other_one_that_was_moved(cupboard: Cupboard) -> None:
+    """Two may have files of one name, size and time."""
+    cupboard.put("a.jpg", "bad.jpg", "b.jpg", "c.jpg", failed="b")
+    shutil.copytree(cupboard.failed, cupboard.processed, dirs_exist_ok=True)
+    folder = cupboard.desk.folder
+    in_use = frozenset({str(cupboard.processed), str(cupboard.failed)})
+    before = cupboard.rows()
+    Sweeper(Clock(), in_use).sweep_place(folder.processed, NO_BOUND, cupboard.shelf, remembered_from=0)
+    assert cupboard.rows() == before
+    Sweeper(Clock(), frozenset()).sweep_place(folder.processed, NO_BOUND, cupboard.shelf, remembered_from=0)
+    assert cupboard.rows() == before, "as something was filed there before"

@@ -15,6 +15,9 @@ from dropsight.records import Record, Result, decode
 
 OVERLAY_SUFFIX = ".why.jpg"
 BATCH = 500
+# So many files tell whether a folder is one that had another path.
+LOOKED_AT = 100
+_NEWEST = "SELECT * FROM shelf WHERE place = ? ORDER BY seq DESC LIMIT ?"
 _HOUR_NS = 3_600 * 10**9
 # FAT's clock ticks every two seconds, and tells local time.
 _TICK_NS = 2 * 10**9
@@ -90,6 +93,44 @@ class FiledImages:
                 shelved = Shelved(*row)
                 yield _bare(shelved) if is_followed else shelved
             last = batch[-1][1:3]
+
+    def places(self) -> Iterator[bytes]:
+        """Name the folders in which something was filed."""
+        place: bytes | None = b""
+        while True:
+            with translated(self._path):
+                (place,) = self._db.execute(
+                    "SELECT min(place) FROM shelf WHERE place > ?", (place,)
+                ).fetchone()
+            if place is None:
+                return
+            yield place
+
+    def oldest(self, place: bytes) -> int | None:
+        with translated(self._path):
+            found = self._db.execute("SELECT min(seq) FROM shelf WHERE place = ?", (place,))
+            (seq,) = found.fetchone()
+        return None if seq is None else int(seq)
+
+    def newest(self, place: bytes) -> list[Shelved]:
+        """Return what was filed there last."""
+        with translated(self._path):
+            rows = self._db.execute(_NEWEST, (place, LOOKED_AT)).fetchall()
+        return [Shelved(*row) for row in rows]
+
+    def move(self, former: bytes, place: bytes) -> None:
+        """Have what was filed in the one be in the other; some at a time, as records wait meanwhile."""
+        while True:
+            with translated(self._path):
+                some = self._db.execute(
+                    "SELECT seq, name FROM shelf WHERE place = ? LIMIT ?", (former, BATCH)
+                ).fetchall()
+            if not some:
+                return
+            self._write(
+                "UPDATE OR REPLACE shelf SET place = ? WHERE place = ? AND seq = ? AND name = ?",
+                [(place, former, *key) for key in some],
+            )
 
     def forget(self, rows: Sequence[Shelved]) -> None:
         for start in range(0, len(rows), BATCH):

@@ -74,6 +74,8 @@ class Sweeper(msgspec.Struct):
     """Deletes what is too old, then the oldest of what is too much; memory does not depend on how much."""
 
     clock: Clock
+    in_use: frozenset[str] | None = None
+    """The places that the config names, none of which was moved; None where not all are known."""
     _told: set[str] = msgspec.field(default_factory=set)
 
     def sweep(self, folder: DropFolder, shelf: FiledImages, *, remembered_from: int) -> int:
@@ -105,6 +107,7 @@ class Sweeper(msgspec.Struct):
             return 0
 
     def _sweep(self, place: Top, retention: Retention, shelf: FiledImages, remembered_from: int) -> int:
+        self._take_over(place, shelf)
         pile, removed = _Pile(), 0
         strangers = self._clear_parts(place)
         with _Gone(shelf) as gone:
@@ -120,6 +123,23 @@ class Sweeper(msgspec.Struct):
             removed += _shrink(place, shelf, pile, retention, gone)
         self._tell(place.path, strangers=strangers, removed=removed)
         return removed
+
+    def _take_over(self, place: Top, shelf: FiledImages) -> None:
+        """Know again what was filed here while this folder had another path, by the newest of it.
+
+        Nothing was filed by this path before: else somebody has put the files of another folder here.
+        """
+        if self.in_use is None:
+            return
+        here = os.fsencode(place.path)
+        for former in list(shelf.places()):
+            if former == here or os.fsdecode(former) in self.in_use:
+                continue
+            rows, first = shelf.newest(former), shelf.oldest(here)
+            is_before = first is None or (bool(rows) and rows[0].seq < first)
+            if is_before and any(row.name in _there(place, row) for row in rows):
+                log.info("%s was %s: what was filed there is known again", place.path, os.fsdecode(former))
+                shelf.move(former, here)
 
     def _is_too_old(self, row: Shelved, retention: Retention) -> bool:
         days = retention.days

@@ -42,7 +42,8 @@ class Housekeeper:
     ) -> None:
         self._folders, self._ledger, self._recorder = folders, ledger, recorder
         self._journal, self._remembers = journal, remembers
-        self._clock, self._sweeper, self._all_there = clock, Sweeper(clock), all_there
+        in_use = _places(folders) if all_there else None
+        self._clock, self._sweeper, self._all_there = clock, Sweeper(clock, in_use), all_there
         self._upto = recorder.newest
         """What was filed from here on, the recorder notes."""
 
@@ -85,3 +86,7 @@ class Housekeeper:
                 if folder.settings.after != "keep" and not stopped.is_set():
                     self._sweeper.sweep(folder, shelf, remembered_from=remembered_from)
                     remove_empty(folder, self._clock)
+
+
+def _places(folders: Sequence[DropFolder]) -> frozenset[str]:
+    return frozenset(place.path for folder in folders for place in (folder.processed, folder.failed))
