@@ -29,9 +29,10 @@ from dropsight.config import Mqtt, Watch
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.landing import LONGEST_NAME_BYTES, folder_name, part_of
 from dropsight.sinks.mqtt.broker import Broker
-from dropsight.sources import image_session
+from dropsight.sources import former, image_session
 from dropsight.sources.arrivals import session_id
 from dropsight.sources.image_connection import WINDOW, Arrival, ImageConnection, MessageMemory
+from dropsight.sources.taken import path_of
 from proxies import SUBACK, muffling, unacknowledging
 from test_closed_folders import immutable
 from webs import address, ask
@@ -318,6 +319,51 @@ def test_a_filter_that_is_in_the_config_no_more_leaves_no_session_with_the_broke
     with taking(tmp_path, broker, mqtt="other/+/image", **settings) as found:
         wait_until(found.is_subscribed)
         wait_until(lambda: not has_session(broker, name))
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("changed", [{"mqtt": "{}/+/+"}, {"client_id": "{}-other"}])
+def test_a_change_of_filter_or_client_id_loses_no_image_and_takes_none_twice(
+    tmp_path: Path, broker: Mosquitto, protocol: str, changed: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for the former session is taken, and what is retained is not taken again."""
+    monkeypatch.setattr(former, "QUIET_SECONDS", 1.0)
+    name = f"changed-{protocol}-{next(iter(changed))}"
+    before: dict[str, Any] = {"protocol": protocol, "mqtt": f"{name}/+/image", "client_id": name}
+    after = {**before, **{key: value.format(name) for key, value in changed.items()}}
+    gone = session_id(name, before["mqtt"])
+    pictures = [b"%03d" % number for number in range(60)]
+    with sending(broker) as sender, ExitStack() as stack:
+        found = stack.enter_context(taking(tmp_path, broker, **before))
+        wait_until(found.is_subscribed)
+        sender.send(f"{name}/back/image", b"kept", retain=True)
+        wait_until(lambda: found.contents() == [b"kept"])
+        found.stop()
+        for number, picture in enumerate(pictures):
+            if number == len(pictures) // 2:
+                found = stack.enter_context(taking(tmp_path, broker, **after))
+            sender.send(f"{name}/front/image", picture)
+        wait_until(lambda: not path_of(tmp_path / "state", gone).exists())
+        assert found.contents() == [*pictures, b"kept"]
+    assert not has_session(broker, gone)
+
+
+@PROTOCOLS
+def test_a_filter_that_comes_back_while_its_former_session_is_emptied_is_subscribed_to_again(
+    tmp_path: Path, broker: Mosquitto, protocol: str
+) -> None:
+    names = {"client_id": f"back-{protocol}", "protocol": protocol}
+    topics, other = f"back-{protocol}/+/image", f"back-{protocol}/+/+"
+    with taking(tmp_path, broker, mqtt=topics, **names) as found:
+        wait_until(found.is_subscribed)
+    with taking(tmp_path, broker, mqtt=other, **names) as found:
+        path = path_of(tmp_path / "state", session_id(names["client_id"], topics))
+        note = path.with_name(f"{path.name.replace('taken', 'subscriptions')}.json")
+        wait_until(lambda: b"true" in note.read_bytes())
+    with taking(tmp_path, broker, mqtt=topics, **names) as found, sending(broker) as sender:
+        wait_until(found.is_subscribed)
+        sender.send(f"back-{protocol}/front/image", b"once")
+        wait_until(lambda: found.contents() == [b"once"])
 
 
 def test_what_was_written_before_the_connection_was_lost_is_not_written_twice(

@@ -13,14 +13,15 @@ from dropsight.intake.landing import Landing
 from dropsight.intake.source import SourceStatus
 from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sinks.mqtt.identity import own_id
+from dropsight.sources.former import FormerSessions
 from dropsight.sources.image_connection import MessageMemory
 from dropsight.sources.image_session import REASONS, ImageSession
-from dropsight.sources.subscriptions import FormerSessions
+from dropsight.sources.subscriptions import former
 from dropsight.status.heartbeats import Heartbeats
 from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
 
-NAME, PART = "arrivals", "arrivals"
+NAME, PART, FORMER = "arrivals", "arrivals", "former-arrivals"
 # Beside the publisher, whose session is another.
 SUFFIX = "-images"
 
@@ -76,7 +77,8 @@ class MqttSource:
             )
             for topics, inbox in inboxes.items()
         ]
-        self._leftovers = FormerSessions(settings, state, {session.name for session in self.sessions})
+        found = former(state, {session.name for session in self.sessions})
+        self._former = FormerSessions(settings, found, self.sessions, room=room)
 
     @property
     def name(self) -> str:
@@ -85,9 +87,10 @@ class MqttSource:
     def start(self, supervision: Supervision) -> threading.Thread:
         first, *others = self.sessions
         threads = [supervision.start(session.name, session.run) for session in others]
+        if self._former.any():
+            threads.append(supervision.start(FORMER, self._former.run))
 
         def run() -> None:
-            self._leftovers.end()
             first.run()
             for thread in threads:
                 thread.join()
@@ -95,6 +98,7 @@ class MqttSource:
         return supervision.start(self.name, run)  # which may be about to connect when all ends
 
     def stop(self) -> None:
+        self._former.stop()
         for session in self.sessions:
             session.stop()
 

@@ -196,6 +196,10 @@ class ImageConnection(Connection):
             self._asked_for[self._client.subscribe(topics, **how)[1]] = topics
         self.send()
 
+    def unsubscribe(self, topics: str) -> None:
+        self._client.unsubscribe(topics)
+        self.send()
+
     def answers(self) -> Sequence[ReasonCode]:
         with self._changed:
             answers, self._answers = self._answers, []

@@ -37,6 +37,7 @@ ASK_AGAIN_SECONDS = 60.0
 PAUSE_SECONDS = 0.5
 # So long an image that cannot be written is kept in memory; then the broker is to send it again.
 HELD_SECONDS, LOOK_SECONDS = 2.0, 10.0
+HEIR_SECONDS = 60.0
 Fault = Callable[[str, str | None], None]
 """Says what is wrong with something, or None where nothing is any more. From any thread."""
 
@@ -71,7 +72,7 @@ class ImageSession:
         self._settings, self._inbox = settings, inbox
         self._most_bytes, self._room = room.most_bytes, room
         self._broker = Broker.of(settings)
-        self.subscription = Subscription(state, client_id)
+        self.subscription = Subscription(state, client_id, topics)
         self._heartbeats, self._tell = heartbeats, fault
         self._stopped = threading.Event()
         self._connection: ImageConnection | None = None
@@ -79,7 +80,9 @@ class ImageSession:
         self.received = 0
         self.refused: Counter[str] = Counter()
         self._warned: dict[str, float] = {}
-        self._taken = TakenPictures(state, client_id)
+        self._taken, self._state = TakenPictures(state, client_id), state
+        self._taking = threading.Lock()
+        self._heir_until = 0.0
         self._ask_at = 0.0
         self._is_answered = False
         self._kept_seconds = SESSION_SECONDS
@@ -92,6 +95,15 @@ class ImageSession:
         self._stopped.set()
         if (connection := self._connection) is not None:
             connection.wake()
+
+    def inherit(self, client_id: str) -> None:
+        """Before `run`: another session may hand over what both of them get, in whichever order."""
+        self._taken.inherit(self._state, client_id)
+        self._heir_until = float("inf")
+
+    def is_heir_no_more(self) -> None:
+        """Of what both have got, our broker may still send us the rest."""
+        self._heir_until = time.monotonic() + HEIR_SECONDS
 
     def run(self) -> None:
         """Take in until stopped, over any number of connections."""
@@ -139,7 +151,7 @@ class ImageSession:
     def _take_next(self, connection: ImageConnection) -> None:
         arrival = connection.next(timeout=min(max(self._ask_at - time.monotonic(), 0.0), IDLE_SECONDS))
         self._hear(connection)
-        if arrival is not None and self._take(arrival, connection):
+        if arrival is not None and self.take(arrival, connection):
             crashpoints.reach("before_arrival_ack")
             connection.acknowledge(arrival)
             crashpoints.reach("after_arrival_ack")
@@ -212,8 +224,15 @@ class ImageSession:
             )
         return None
 
+    def take(self, arrival: Arrival, connection: ImageConnection) -> bool:
+        """Return whether it may be acknowledged: it is in the inbox by now, or never will be.
+
+        From any thread; raises InboxError.
+        """
+        with self._taking:
+            return self._take(arrival, connection)
+
     def _take(self, arrival: Arrival, connection: ImageConnection) -> bool:
-        """Return whether it may be acknowledged: it is in the inbox by now, or never will be."""
         try:
             names = self._place(arrival)
         except UnwelcomeError as error:
@@ -262,7 +281,8 @@ class ImageSession:
 
     def _is_known(self, arrival: Arrival, topic: str) -> bool:
         """Whether it is one that we had, and the broker has not heard so, or keeps it."""
-        if arrival.again and self._taken.has(topic, arrival.payload):
+        may_be = arrival.again or time.monotonic() < self._heir_until
+        if may_be and self._taken.has(topic, arrival.payload):
             return True
         return arrival.retained and self._taken.ends_with(topic, arrival.payload)
 

@@ -28,6 +28,13 @@ class TakenPictures:
         self._written = 0
         self._read()
 
+    def inherit(self, state: Path, client_id: str) -> None:
+        """Know what another session has taken, too."""
+        for entry in TakenPictures(state, client_id)._taken:  # noqa: SLF001 - our own
+            self._know(entry)
+        with suppress(OSError):
+            self._write_anew()
+
     def has(self, topic: str, payload: bytes | bytearray) -> bool:
         return _entry(topic, payload) in self._taken
 
