@@ -177,6 +177,18 @@ def test_it_runs_with_streams_that_are_closed_full_or_broken(tmp_path: Path, str
     assert [record["status"] for record in house.records()] == ["ok"]
 
 
+def test_folders_and_cameras_are_called_as_the_config_calls_them_whatever_the_locale(tmp_path: Path) -> None:
+    house = House(tmp_path, {"watch": [{"path": "zwölf"}]})
+    camera = tmp_path / "zwölf" / "tür"
+    camera.mkdir(parents=True)
+    shutil.copy(PHOTOS[0], camera)
+    # As a locale that is not UTF-8's, of which not every machine has one.
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = dropsight("run", "--once", "-c", str(house.config), environ=locale)
+    assert done.returncode == 0, done.stderr
+    assert [record["camera"] for record in house.records()] == ["tür"]
+
+
 def test_without_any_extra_each_command_is_there_or_names_the_extra_that_it_needs() -> None:
     extras = ["amqtt", "apprise", "av", "fsspec", "jax", "keras", "matplotlib", "onnxruntime", "pillow_heif"]
     extras += ["prometheus_client", "pyarrow", "ray", "starlette", "tensorflow", "urllib3", "uvicorn"]

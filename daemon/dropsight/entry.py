@@ -14,6 +14,7 @@ from dropsight.stderr import let_native_code_wait_for_nobody
 
 def main() -> None:
     """Run a command."""
+    speak_utf_8()
     open_streams()
     show_all()
     with told_plainly(debug=False):
@@ -33,6 +34,16 @@ def main() -> None:
         gc.freeze()
         gc.enable()
         sys.exit(carry_out())
+
+
+def speak_utf_8() -> None:
+    """Begin anew where the locale is of another encoding, such as de_DE without .UTF-8: a config is UTF-8.
+
+    By such a locale, the folders and cameras that it names with more than ASCII would be others.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"  # for our own processes, too
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - ourselves
 
 
 def open_streams() -> None:
