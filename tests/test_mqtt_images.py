@@ -1,6 +1,7 @@
 """Images that arrive over MQTT, from a real broker: in the inbox before they are acknowledged."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -328,6 +329,7 @@ def test_a_change_of_filter_or_client_id_loses_no_image_and_takes_none_twice(
 ) -> None:
     """What waits for the former session is taken, and what is retained is not taken again."""
     monkeypatch.setattr(former, "QUIET_SECONDS", 1.0)
+    monkeypatch.setattr(former, "ALONE_SECONDS", 1.0)
     name = f"changed-{protocol}-{next(iter(changed))}"
     before: dict[str, Any] = {"protocol": protocol, "mqtt": f"{name}/+/image", "client_id": name}
     after = {**before, **{key: value.format(name) for key, value in changed.items()}}
@@ -349,9 +351,30 @@ def test_a_change_of_filter_or_client_id_loses_no_image_and_takes_none_twice(
 
 
 @PROTOCOLS
-def test_a_filter_that_comes_back_while_its_former_session_is_emptied_is_subscribed_to_again(
-    tmp_path: Path, broker: Mosquitto, protocol: str
+def test_who_is_at_work_by_a_copied_state_keeps_his_session_where_the_copy_has_another_client_id(
+    tmp_path: Path,
+    broker: Mosquitto,
+    protocol: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr(former, "LOOK_SECONDS", 0.1)
+    topics = f"copied-{protocol}/+/image"
+    with taking(tmp_path / "one", broker, mqtt=topics, protocol=protocol, client_id="his") as his:
+        wait_until(his.is_subscribed)
+        shutil.copytree(tmp_path / "one/state", tmp_path / "other/state")
+        with taking(tmp_path / "other", broker, mqtt=topics, protocol=protocol, client_id="mine") as mine:
+            wait_until(lambda: "another dropsight may use it" in caplog.text)
+            with sending(broker) as sender:
+                sender.send(f"copied-{protocol}/front/image", b"for both")
+            wait_until(lambda: his.contents() == mine.contents() == [b"for both"])
+
+
+@PROTOCOLS
+def test_a_filter_that_comes_back_while_its_former_session_is_emptied_is_subscribed_to_again(
+    tmp_path: Path, broker: Mosquitto, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(former, "ALONE_SECONDS", 0.1)
     names = {"client_id": f"back-{protocol}", "protocol": protocol}
     topics, other = f"back-{protocol}/+/image", f"back-{protocol}/+/+"
     with taking(tmp_path, broker, mqtt=topics, **names) as found:

@@ -21,8 +21,15 @@ log = logging.getLogger(__name__)
 # A session to which nothing more is published has told all once nothing came for so long.
 QUIET_SECONDS = 20.0
 LOOK_AGAIN_SECONDS = 0.5
+# Whoever else is at work by a former client id, as with a copied state folder, is back within so long, and
+# makes us lose the connection: his session is left to him at the third time.
+ALONE_SECONDS, MOST_LOST = 15.0, 3
 # At a broker that is away, or does not let us in by a former name: ten minutes.
 TRIES = 60
+
+
+class InUseError(SinkError):
+    """Somebody else may be at work by the former client id."""
 
 
 class FormerSessions:
@@ -75,7 +82,7 @@ class FormerSessions:
 
     def _take_over(self, former: Former) -> None:
         """Return once nothing more comes, or when stopped; raises SinkError where that never is."""
-        heirs, tries = self._heirs[former.client_id], 0
+        heirs, tries, lost = self._heirs[former.client_id], 0, 0
         while heirs and not self._stopped.is_set():
             if not all(heir.connected and heir.subscription.had for heir in heirs):
                 self._stopped.wait(LOOK_AGAIN_SECONDS)
@@ -85,6 +92,10 @@ class FormerSessions:
                 self._drain(former, heirs)
             except InboxError:
                 tries = 0
+            except InUseError:
+                lost += 1
+                if lost == MOST_LOST:
+                    raise
             except (ConfigError, SinkError):
                 if tries == TRIES:
                     raise
@@ -97,22 +108,40 @@ class FormerSessions:
         try:
             self._connection = connection
             if connection.had_session:
+                self._look_whether_alone(connection, heirs)
+            if connection.had_session and not self._stopped.is_set():
                 leave(former)
                 connection.unsubscribe(former.topics)
-                while arrival := self._next(connection):
-                    if self._hand_over(arrival, heirs, connection):
-                        connection.acknowledge(arrival)
+                while self._take_next(connection, heirs, seconds=QUIET_SECONDS):
+                    pass
         finally:
             self._connection = None
             connection.close()
 
-    def _next(self, connection: ImageConnection) -> Arrival | None:
-        """Wait until nothing came for so long, whatever else is said meanwhile, or until stopped."""
-        deadline = time.monotonic() + QUIET_SECONDS
+    def _look_whether_alone(self, connection: ImageConnection, heirs: Sequence[ImageSession]) -> None:
+        """Take what comes for so long; raises InUseError where the connection is lost meanwhile."""
+        deadline = time.monotonic() + ALONE_SECONDS
+        try:
+            while (left := deadline - time.monotonic()) > 0 and not self._stopped.is_set():
+                self._take_next(connection, heirs, seconds=left)
+        except InboxError:
+            raise
+        except SinkError as error:
+            raise InUseError(
+                f"{error}; another dropsight may use it, as with a copied state folder"
+            ) from error
+
+    def _take_next(
+        self, connection: ImageConnection, heirs: Sequence[ImageSession], *, seconds: float
+    ) -> bool:
+        """Tell whether anything came for so long, whatever else is said meanwhile, until stopped."""
+        deadline = time.monotonic() + seconds
         while not self._stopped.is_set() and (left := deadline - time.monotonic()) > 0:
             if arrival := connection.next(timeout=left):
-                return arrival
-        return None
+                if self._hand_over(arrival, heirs, connection):
+                    connection.acknowledge(arrival)
+                return True
+        return False
 
     def _hand_over(
         self, arrival: Arrival, heirs: Sequence[ImageSession], connection: ImageConnection
