@@ -28,7 +28,7 @@ ALONE_SECONDS, MOST_LOST = 15.0, 3
 TRIES = 60
 
 
-class InUseError(SinkError):
+class ClaimedError(SinkError):
     """Somebody else may be at work by the former client id."""
 
 
@@ -92,7 +92,7 @@ class FormerSessions:
                 self._drain(former, heirs)
             except InboxError:
                 tries = 0
-            except InUseError:
+            except ClaimedError:
                 lost += 1
                 if lost == MOST_LOST:
                     raise
@@ -119,7 +119,7 @@ class FormerSessions:
             connection.close()
 
     def _look_whether_alone(self, connection: ImageConnection, heirs: Sequence[ImageSession]) -> None:
-        """Take what comes for so long; raises InUseError where the connection is lost meanwhile."""
+        """Take what comes for so long; raises ClaimedError where the connection is lost meanwhile."""
         deadline = time.monotonic() + ALONE_SECONDS
         try:
             while (left := deadline - time.monotonic()) > 0 and not self._stopped.is_set():
@@ -127,7 +127,7 @@ class FormerSessions:
         except InboxError:
             raise
         except SinkError as error:
-            raise InUseError(
+            raise ClaimedError(
                 f"{error}; another dropsight may use it, as with a copied state folder"
             ) from error
 
