@@ -62,6 +62,21 @@ def test_two_followers_at_one_place_lose_the_same(tmp_path: Path) -> None:
     assert [each.dropped for each in marks] == [820, 820]
 
 
+def test_what_is_on_its_way_to_a_follower_is_not_dropped_and_so_not_counted_twice(tmp_path: Path) -> None:
+    """It was delivered all the same: it counted as both."""
+    slow = mark("slow", at=100, bound=300)
+    other = mark("other", at=105, bound=300)
+    slow.taken, other.taken = 140, 164
+    store = filled(tmp_path / "journal.db", 1000)
+    reader = JournalReader(store.path)
+    pruner = Pruner(store, reader, History(10, (slow, other)), Flood(Troubles(logging.getLogger())))
+    pruner.prune_if_due(newest=1000, settled=1000)
+    assert [each.seq for each in reader.pending(100, 65)] == [*range(101, 165), 701]
+    assert [(each.dropped, each.outstanding(1000)) for each in (slow, other)] == [(536, 300)] * 2
+    reader.close()
+    store.close()
+
+
 def test_a_follower_that_is_new_begins_with_what_comes_and_one_that_is_gone_is_forgotten(
     tmp_path: Path,
 ) -> None:

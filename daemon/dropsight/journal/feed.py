@@ -18,6 +18,16 @@ class JournalOutbox:
             return []
         return [delivery for delivery in self._reader.pending(after, limit) if delivery.seq <= visible]
 
+    def take(self, after: int, limit: int) -> list[Delivery]:
+        with self._mark.lock:
+            found = self.pending(after, limit)
+            self._mark.taken = max(self._mark.taken, *(delivery.seq for delivery in found[-1:]), after)
+        return found
+
+    def let_go(self) -> None:
+        with self._mark.lock:
+            self._mark.taken = 0
+
     def acknowledge(self, seq: int) -> None:
         self._recorder.acknowledge(self._mark, seq)
 

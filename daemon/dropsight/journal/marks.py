@@ -1,5 +1,6 @@
 """How far each follower of the journal has it."""
 
+import threading
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -25,6 +26,9 @@ class Mark(msgspec.Struct):
     dropped: int = 0
     """Records that it did not get: beyond the bound."""
     dropped_upto: int = 0
+    taken: int = 0
+    """The last that is on its way, of which none is dropped; 0 where none is. Under `lock`."""
+    lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
     def outstanding(self, newest: int) -> int:
         """Records that it does not have yet, and still can get; of failed ones, some may be gone."""

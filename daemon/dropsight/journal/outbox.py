@@ -23,3 +23,13 @@ class Outbox(Protocol):
 
     def acknowledged(self) -> int:
         """The seq up to which the other side has everything."""
+
+
+class HeldOutbox(Outbox, Protocol):
+    """For who has many records on the way at once."""
+
+    def take(self, after: int, limit: int) -> list[Delivery]:
+        """As `pending`; none of these is dropped for being beyond a bound until `let_go`."""
+
+    def let_go(self) -> None:
+        """What is not acknowledged by now is on its way no more."""

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 from dropsight.journal.failure_share import Flood
 from dropsight.journal.marks import History, Mark
@@ -23,7 +24,7 @@ class Pruner:
         self._pruned_at, self._pause = 0, PAUSE_SECONDS
         self._again_at: float | None = None
         for mark in history.marks:
-            self._look_what_is_gone(mark)
+            mark.dropped_upto = self._reader.oldest(after=mark.seq) - 1
 
     @property
     def at_rest(self) -> bool:
@@ -43,20 +44,32 @@ class Pruner:
         self._again_at = now + self._pause if any(each.left for each in pruned) else None
 
     def _prune(self, newest: int, settled: int) -> Iterator[Pruned]:
+        with ExitStack() as held:
+            for mark in self._history.marks:
+                held.enter_context(mark.lock)
+            yield from self._prune_held(newest, settled)
+
+    def _prune_held(self, newest: int, settled: int) -> Iterator[Pruned]:
+        """While no follower takes any."""
         places = self._history.places()
         taken = min(places.values(), default=newest)
         known = self._store.prune(after=0, upto=min(settled, taken), keep=self._history.max_records)
         self._flood.forgot(known.early)
         yield known
-        # From one follower's place to the next, records are for those that stand before them.
+        # From one follower's place to the next, records are for those that stand before them; what one of
+        # these has on its way stays.
         slowest_first = sorted(self._history.marks, key=lambda mark: places[mark.name])
         ends = [places[mark.name] for mark in slowest_first[1:]] + [newest]
         for count, end in enumerate(ends[: len(slowest_first)], start=1):
             waiting = slowest_first[:count]
-            after = places[waiting[-1].name]
+            in_hand = max(mark.taken for mark in waiting)
+            after = max(places[waiting[-1].name], in_hand)
             keep = max(mark.max_backlog for mark in waiting)
             if end > after and newest - after > keep:
-                yield self._drop(waiting, after=after, upto=min(settled, end), keep=keep)
+                gone = self._drop(waiting, after=after, upto=min(settled, end), keep=keep)
+                for mark in waiting if gone.all else ():
+                    mark.dropped_upto = self._reader.oldest(after=max(places[mark.name], in_hand)) - 1
+                yield gone
 
     def _drop(self, waiting: Sequence[Mark], *, after: int, upto: int, keep: int) -> Pruned:
         """Prune what none of these has taken, as the longest of their bounds says."""
@@ -64,9 +77,5 @@ class Pruner:
         self._flood.forgot(gone.early)
         for mark in waiting if gone.all else ():
             mark.dropped += gone.all
-            self._look_what_is_gone(mark)
             log.warning("dropped %d records that %s did not accept: %s", gone.all, mark.who, mark.bound)
         return gone
-
-    def _look_what_is_gone(self, mark: Mark) -> None:
-        mark.dropped_upto = self._reader.oldest(after=mark.seq) - 1

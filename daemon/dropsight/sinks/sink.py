@@ -9,7 +9,7 @@ from dropsight.cameras.watch import CameraWatch
 from dropsight.config import Config
 from dropsight.journal.event_messages import EventMessage
 from dropsight.journal.marks import Mark
-from dropsight.journal.outbox import Outbox
+from dropsight.journal.outbox import HeldOutbox
 from dropsight.status.troubles import Troubles
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class FollowerContext(msgspec.Struct, frozen=True):
     """
 
     config: Config
-    outbox: Outbox
+    outbox: HeldOutbox
     troubles: Troubles
     announcements: "Announcements"
     obey: Callable[[bytes], bytes]

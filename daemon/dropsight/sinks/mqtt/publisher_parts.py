@@ -9,7 +9,7 @@ import msgspec
 from dropsight.cameras.problem_names import problem_names
 from dropsight.config import Mqtt
 from dropsight.journal.event_table import EventReader
-from dropsight.journal.outbox import Outbox
+from dropsight.journal.outbox import HeldOutbox
 from dropsight.sinks.announcements import Announcements
 from dropsight.sinks.mqtt.announcing import Unpublished
 from dropsight.sinks.mqtt.camera_session import CameraSessionParts
@@ -61,7 +61,7 @@ class PublisherParts(msgspec.Struct, frozen=True):
     name: FormerName
     names: FormerNames
     topics: Topics
-    outbox: Outbox
+    outbox: HeldOutbox
     announcements: Announcements
     cameras: CameraSessionParts
     events: EventSessionParts

@@ -92,7 +92,7 @@ class RecordSession:
         if not self._connection.has_place:
             return False
         if not self._waiting:
-            self._waiting.extend(self._parts.outbox.pending(self._read_upto, BATCH))
+            self._waiting.extend(self._parts.outbox.take(self._read_upto, BATCH))
             if not self._waiting:
                 return False
             self._read_upto = self._waiting[-1].seq

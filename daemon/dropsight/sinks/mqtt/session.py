@@ -78,6 +78,7 @@ class Session:
             raise
         finally:
             self._records.note()
+            self._parts.outbox.let_go()
 
     def _look_for_the_cause(self) -> None:
         self._flight.waited()
