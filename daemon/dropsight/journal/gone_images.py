@@ -140,9 +140,8 @@ class GoneImages:
         if is_another(digest, row.digest) or (time_ns % 10**9 == 0 and None in {digest, row.digest}):
             return False
         is_unfiled = _file_of(stat) in self._unfiled
-        if not row.path.startswith(
-            os.fsencode(folder.root + os.sep)
-        ):  # on a clone of that disk it is another
+        is_of_this_inbox = row.path.startswith(os.fsencode(folder.root + os.sep))
+        if not is_of_this_inbox:  # on a clone of that disk it is another
             return is_as_it_was and is_unfiled
         return changed_ns <= row.changed_ns or is_unfiled or folder.settings.after == "keep"
 
