@@ -29,7 +29,8 @@ class OneFileShare:
     """Mounts a file alone at a place; after so many reads it answers nothing until `answer`.
 
     Where it `hears_of_closes`, a close then waits for it, and nobody who waits for that can be killed.
-    `kind` is what the table of mounts calls it, `stamp` the time of its file; `data` may be exchanged.
+    `kind` is what the table of mounts calls it, `stamp` and `nanos` the time of its file; `data` may be
+    exchanged.
     """
 
     def __init__(
@@ -42,8 +43,9 @@ class OneFileShare:
         hears_of_closes: bool = False,
         kind: str = "fuse",
         stamp: int = 10**9,
+        nanos: int = 0,
     ) -> None:
-        self._stamp = stamp
+        self._stamp, self._nanos = stamp, nanos
         self.place, self._name, self.data, self._reads = place, name.encode(), data, reads
         self.is_mute, self._answers = threading.Event(), threading.Event()
         self._said = {**_SAID, _FLUSH: b""} if hears_of_closes else _SAID
@@ -101,7 +103,8 @@ class OneFileShare:
 
     def _facts(self, node: int) -> bytes:
         size, mode = (len(self.data), 0o100644) if node == _FILE else (0, 0o40755)
-        return struct.pack("6Q10I", node, size, 1, *[self._stamp] * 3, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+        times = *[self._stamp] * 3, *[self._nanos] * 3
+        return struct.pack("6Q10I", node, size, 1, *times, mode, 1, 0, 0, 0, 4096, 0)
 
     def _listing(self) -> bytes:
         entry = struct.pack("QQII", _FILE, 1, len(self._name), 8) + self._name

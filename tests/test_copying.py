@@ -10,11 +10,13 @@ import pytest
 from brokers import wait_until
 from daemons import PHOTOS, House, running
 from disks import failing_disk, may_not_mark_files, small_disk
+from dropsight.config import Watch
 from dropsight.crashpoints import VARIABLE
 from dropsight.files.beneath import Top, sync
 from dropsight.files.disk import leave_room, sync_file, sync_folder
 from dropsight.files.original import Original, identity
-from dropsight.intake.candidate import COARSEST_NS
+from dropsight.intake.candidate import COARSEST_NS, Candidate, wants_digest
+from dropsight.intake.folder import DropFolder
 from dropsight.journal.copying import Copying, TooLargeToCopyError, copy_across
 from shares import OneFileShare
 
@@ -243,12 +245,32 @@ def test_a_file_that_its_share_has_numbered_anew_is_the_one_that_was_read(tmp_pa
     assert found == [True, False]
 
 
-def _found_anew(path: Path) -> bool:
-    """Whether it counts as what had another number."""
+def _found_anew(path: Path, *, seconds_later: int = 0, has_content: bool | None = None) -> bool:
+    """Whether it counts as what had another number, and time."""
     device, inode, size, mtime_ns = identity(path.stat())
     fd = os.open(path.parent, os.O_RDONLY)
+    asks = None if has_content is None else lambda _fd, _name: has_content
     try:
-        expected = device, inode + 1, size, mtime_ns
-        return Original.find(fd, str(path), expected, "1" * 32, root=str(path.parent)) is not None
+        expected = device, inode + 1, size, mtime_ns - seconds_later * 10**9
+        found = Original.find(fd, str(path), expected, "1" * 32, root=str(path.parent), has_content=asks)
+        return found is not None
     finally:
         os.close(fd)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_on_a_share_the_content_is_known_and_asked_where_it_tells_another_time(tmp_path: Path) -> None:
+    """As rclone does of what others write over: for a second, the new picture has the former one's time."""
+    for place in (tmp_path / "share", tmp_path / "disk"):
+        place.mkdir()
+    (tmp_path / "disk" / "a.jpg").write_bytes(b"image")
+    with OneFileShare(tmp_path / "share", "a.jpg", b"image", reads=9, nanos=1):
+        os.utime(tmp_path / "disk" / "a.jpg", ns=(1, 10**18 + 1))
+        for name, is_shared in (("share", True), ("disk", False)):
+            path = tmp_path / name / "a.jpg"
+            candidate = Candidate(
+                DropFolder.open(Watch(path=path.parent)), str(path), closed=True, ready_at=0.0
+            )
+            assert wants_digest(candidate, path.stat(), age_seconds=60.0) is is_shared
+            assert _found_anew(path, seconds_later=1, has_content=True) is is_shared
+            assert not _found_anew(path, seconds_later=1)

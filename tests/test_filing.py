@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from disks import small_disk
@@ -156,6 +157,27 @@ def test_a_file_that_became_another_in_the_last_instant_goes_back(
     assert not original.delete()
     assert path.read_bytes() == b"other"
     assert files(tmp_path) == [path]
+
+
+@pytest.mark.parametrize("way", ["moved", "deleted"])
+@pytest.mark.parametrize("is_another", [False, True])
+def test_a_file_whose_time_changes_in_the_last_instant_goes_if_it_has_the_content_that_was_read(
+    tmp_path: Path, way: str, *, is_another: bool
+) -> None:
+    """As of FTP's MFMT, or on a share that told the time of the picture before (rclone)."""
+    shelf = Shelf(tmp_path)
+    path = shelf.put("a.jpg", b"image")
+    place = os.open(shelf.processed, os.O_PATH)
+
+    def has_content(fd: int, name: str) -> bool:
+        return Path(f"/proc/self/fd/{fd}/{name}").read_bytes() == b"image"
+
+    original = msgspec.structs.replace(shelf.original("a.jpg"), has_content=has_content)
+    path.write_bytes(b"other" if is_another else b"image")
+    os.utime(path, (1, 1))
+    is_gone = original.move(place, "a.jpg") is not None if way == "moved" else original.delete()
+    assert is_gone is not is_another
+    assert path.exists() is is_another
 
 
 def test_a_file_that_got_a_second_name_in_the_last_instant_is_copied_after_all(tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ class Original(msgspec.Struct, frozen=True):
     stat: os.stat_result
     record_id: str
     root: str
+    has_content: Callable[[int, str], bool] | None = None
+    """Whether what lies in a folder by a name has the content that was read, where that is known.
+
+    Raises OSError.
+    """
 
     @property
     def has_one_name(self) -> bool:
@@ -49,13 +54,20 @@ class Original(msgspec.Struct, frozen=True):
 
     @classmethod
     def find(
-        cls, fd: int, path: str, expected: Identity, record_id: str, *, root: str, any_time: bool = False
+        cls,
+        fd: int,
+        path: str,
+        expected: Identity,
+        record_id: str,
+        *,
+        root: str,
+        has_content: Callable[[int, str], bool] | None = None,
     ) -> "Original | None":
-        """Return None where it is gone, or another by now; one of `any_time` may have another content."""
+        """Return None where it is gone, or another by now; if its content is known, that is to be asked."""
         name = path.rpartition(os.sep)[2]
         stat = look(fd, name)
-        is_it = stat and (_is_as(stat, expected, root) or (any_time and identity(stat)[:3] == expected[:3]))
-        return cls(fd, name, stat, record_id, root) if stat and is_it else None
+        is_it = stat and (_is_as(stat, expected, root) or (has_content and _may_be(stat, expected, root)))
+        return cls(fd, name, stat, record_id, root, has_content) if stat and is_it else None
 
     def move(self, fd: int, target: str) -> FiledAt | None:
         """Rename into another folder, replacing nothing; None where it was another file after all.
@@ -67,7 +79,7 @@ class Original(msgspec.Struct, frozen=True):
         stat = look(fd, target)
         if stat is None:
             return FiledAt(target)
-        is_it = self.is_it(stat)
+        is_it = self._lies_there(stat, fd, target)
         if is_it and stat.st_nlink <= 1:
             return FiledAt(target, stat)
         _put_back(fd, target, self.fd, self.name, self.record_id)
@@ -82,15 +94,31 @@ class Original(msgspec.Struct, frozen=True):
         except FileNotFoundError:
             return False
         crashpoints.reach("in_deleting")
-        return settle_private(self.fd, self.name, self.record_id, self.is_it)
+        return self._settle_private()
 
     def _make_private(self) -> None:
         private = private_name(self.record_id)
         try:
             rename_new(self.name, private, fd=self.fd, target_fd=self.fd)
         except FileExistsError:  # of an earlier life
-            settle_private(self.fd, self.name, self.record_id, self.is_it)
+            self._settle_private()
             rename_new(self.name, private, fd=self.fd, target_fd=self.fd)
+
+    def _settle_private(self) -> bool:
+        private = private_name(self.record_id)
+
+        def is_it(stat: os.stat_result) -> bool:
+            return self._lies_there(stat, self.fd, private)
+
+        return settle_private(self.fd, self.name, self.record_id, is_it)
+
+    def _lies_there(self, stat: os.stat_result, fd: int, name: str) -> bool:
+        """Whether it lies by this name now: its time may have been set, or be known to its share, since."""
+        if self.is_it(stat) or self.has_content is None:
+            return self.is_it(stat)
+        with suppress(OSError):  # not to be read, it goes back
+            return _may_be(stat, identity(self.stat), self.root) and self.has_content(fd, name)
+        return False
 
     def is_it(self, stat: os.stat_result) -> bool:
         """Whether this is the file that was found, as far as its share can tell."""
@@ -101,6 +129,13 @@ def _is_as(stat: os.stat_result, expected: Identity, root: str) -> bool:
     found = identity(stat)
     # Some shares number a file anew: its size and time must do.
     return found == expected or (found[2:] == expected[2:] and numbers_anew(root))
+
+
+def _may_be(stat: os.stat_result, expected: Identity, root: str) -> bool:
+    """Whether it may be that file, whose time was set since, or which a share knows by now."""
+    found = identity(stat)
+    is_it = found[:3] == expected[:3] or (found[2] == expected[2] and numbers_anew(root))
+    return is_it and S_ISREG(stat.st_mode)
 
 
 def private_name(record_id: str) -> str:

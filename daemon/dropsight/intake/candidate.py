@@ -120,4 +120,6 @@ def has_coarse_time(stat: os.stat_result) -> bool:
 def wants_digest(candidate: Candidate, stat: os.stat_result, *, age_seconds: float) -> bool:
     """Whether size and time may not tell, later, that it is what was read, or of what it is a copy."""
     stays = candidate.folder.settings.after == "keep"
-    return stays or stat.st_mtime_ns % _GRAIN_NS == 0 or age_seconds < YOUNG_SECONDS
+    # A share may tell the time of the picture before, for a second or two.
+    is_early = age_seconds < YOUNG_SECONDS or candidate.folder.shares.hold(stat)
+    return stays or is_early or stat.st_mtime_ns % _GRAIN_NS == 0

@@ -46,9 +46,9 @@ def needs_copy(original: Original, fd: int) -> bool:
     return S_ISREG(stat.st_mode) and (stat.st_nlink > 1 or os.fstat(fd).st_dev != stat.st_dev)
 
 
-def digest_at(original: Original, gets_on: Callable[[], None]) -> bytes:
-    """Return what `digest_of` says of its content; raises OSError."""
-    with _open(original.fd, original.name) as file:
+def digest_at(fd: int, name: str, gets_on: Callable[[], None]) -> bytes:
+    """Return what `digest_of` says of a file's content; raises OSError."""
+    with _open(fd, name) as file:
         return digest_of_open(file.fileno(), gets_on=gets_on)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from stat import S_ISREG
 from typing import Literal
 
@@ -101,14 +102,19 @@ def _found(filing: Filing, fd: int, root: str) -> Original | Literal["gone", "ch
     What somebody has open for writing is as good as gone: what he writes next would go along, on record as
     what was there before. He closes it, and it is looked at again; if he has written nothing, it is back.
     """
-    any_time = filing.digest is not None
-    original = Original.find(fd, filing.path, filing.identity, filing.record.id, root=root, any_time=any_time)
+    has_content = partial(_has_content, filing) if filing.digest is not None else None
+    expected, record_id = filing.identity, filing.record.id
+    original = Original.find(fd, filing.path, expected, record_id, root=root, has_content=has_content)
     if original is None or _has_writer(original, filing.folder):
         return "gone"
-    in_doubt = _is_in_doubt(original, filing)
-    return (
-        "changed" if in_doubt and digest_at(original, filing.copying.gets_on) != filing.digest else original
-    )
+    if has_content and _is_in_doubt(original, filing) and not has_content(fd, original.name):
+        return "changed"
+    return original
+
+
+def _has_content(filing: Filing, fd: int, name: str) -> bool:
+    """Whether a file has the content that was read; raises OSError."""
+    return digest_at(fd, name, filing.copying.gets_on) == filing.digest
 
 
 def _has_writer(original: Original, folder: DropFolder) -> bool:
@@ -129,7 +135,7 @@ def _has_writer(original: Original, folder: DropFolder) -> bool:
 def _is_in_doubt(original: Original, filing: Filing) -> bool:
     """Whether only its content tells if it is what was read: its time is coarse, or was set since."""
     stat = original.stat
-    return filing.digest is not None and (has_coarse_time(stat) or stat.st_mtime_ns != filing.identity[3])
+    return has_coarse_time(stat) or stat.st_mtime_ns != filing.identity[3]
 
 
 def clear_up(
