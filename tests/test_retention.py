@@ -15,7 +15,7 @@ from daemons import PHOTOS, House
 from dropsight.config import Retention
 from dropsight.crashpoints import VARIABLE
 from dropsight.errors import ErrorCode
-from dropsight.files.beneath import open_folder
+from dropsight.files.beneath import Top, born, open_folder
 from dropsight.files.disk import BLOCK_BYTES
 from dropsight.intake.clock import Clock
 from dropsight.journal.filed import FiledImages
@@ -275,6 +275,25 @@ def test_a_file_of_one_s_own_in_a_picture_s_place_is_left(cupboard: Cupboard) ->
     mine.write_bytes(b"my own picture")
     mine.rename(cupboard.processed / "a.jpg")
     assert cupboard.sweep(NOTHING) == 0
+    assert cupboard.left() == ["processed/a.jpg"]
+
+
+def test_a_file_of_one_s_own_is_left_where_it_has_name_and_inode_of_a_picture_that_was_fetched(
+    cupboard: Cupboard,
+) -> None:
+    """Edited, say, and put back: it has the inode that the picture has left."""
+    cupboard.put("a.jpg", "b.jpg")
+    (cupboard.processed / "a.jpg").unlink()
+    mine = cupboard.processed / "a.jpg"
+    mine.write_bytes(b"my own picture")
+    with Top.at(mine.parent).inside() as fd:
+        if born(fd, mine.name) is None:
+            pytest.skip("this file system does not say when a file was made")
+    with sqlite3.connect(cupboard.desk.store.path) as db:
+        db.execute("UPDATE shelf SET filed_at = filed_at - 1")
+        db.execute("UPDATE shelf SET inode = ? WHERE name = ?", (mine.stat().st_ino, b"a.jpg"))
+    db.close()
+    cupboard.sweep(NOTHING)
     assert cupboard.left() == ["processed/a.jpg"]
 
 

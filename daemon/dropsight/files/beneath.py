@@ -20,6 +20,7 @@ _OPENAT2 = 437  # the same on every architecture
 _HERE = -100  # AT_FDCWD
 _NO_SYMLINKS = 0x04
 _NO_REPLACE = 1
+_NO_FOLLOW, _BIRTH = 0x100, 0x800
 # Kernels, filters of system calls and file systems that know of no such thing.
 _UNKNOWN = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 _LINK = "a link or a file is now where a folder was at the start"
@@ -31,6 +32,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 class _How(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+class _Statx(ctypes.Structure):
+    """Of statx(2)'s, the time of birth."""
+
+    _fields_ = (
+        ("mask", ctypes.c_uint32),
+        ("_before", ctypes.c_char * 76),
+        ("seconds", ctypes.c_int64),
+        ("nanoseconds", ctypes.c_uint32),
+        ("_behind", ctypes.c_char * 164),
+    )
 
 
 _HOW = _How(_FOLDER, 0, _NO_SYMLINKS)
@@ -158,6 +171,16 @@ def look(fd: int, name: str) -> os.stat_result | None:
         return os.stat(name, dir_fd=fd, follow_symlinks=False)
     except FileNotFoundError:
         return None
+
+
+def born(fd: int, name: str) -> float | None:
+    """Tell when what has this name in a folder was made; None where kernel or file system do not say."""
+    found = _Statx()
+    try:
+        failed = _libc.statx(fd, os.fsencode(name), _NO_FOLLOW, _BIRTH, ctypes.byref(found))
+    except AttributeError:  # a C library of before 2018
+        return None
+    return None if failed or not found.mask & _BIRTH else found.seconds + found.nanoseconds / 10**9
 
 
 def rename_new(name: str, target: str, *, fd: int, target_fd: int) -> None:

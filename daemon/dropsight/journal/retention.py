@@ -14,13 +14,13 @@ import msgspec
 
 from dropsight.config import Retention
 from dropsight.errors import is_passing
-from dropsight.files.beneath import Top, look
+from dropsight.files.beneath import Top, born, look
 from dropsight.files.descent import Descent
 from dropsight.files.disk import BLOCK_BYTES
 from dropsight.files.original import PART_SUFFIX, TAGS_SUFFIX
 from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.filed import BATCH, FiledImages, is_ours
+from dropsight.journal.filed import BATCH, FiledImages, is_as, is_ours
 from dropsight.journal.schema import Shelved
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,8 @@ SECONDS_A_DAY = 86_400
 ABANDONED_SECONDS = 3_600
 # What was filed just now may not be noted yet.
 NOTED_SECONDS = 60
+# As exact as times in the journal are.
+BORN_SECONDS = 0.001
 _PART = re.compile(rf"[0-9a-f]{{32}}{re.escape(PART_SUFFIX)}")
 
 
@@ -188,9 +190,18 @@ def _shrink(place: Top, shelf: FiledImages, pile: _Pile, retention: Retention, g
 def _there(place: Top, row: Shelved) -> dict[bytes, os.stat_result]:
     """What is there of the image and of what lies beside it: a sidecar, and a reason or an overlay."""
     there = _look(place, row.name, row.name + os.fsencode(TAGS_SUFFIX))
-    if row.name not in there or not is_ours(there[row.name], row):
+    if row.name not in there or not is_ours(there[row.name], row) or _is_another(place, row, there[row.name]):
         there.clear()
     return there | (_look(place, row.beside) if row.beside else {})
+
+
+def _is_another(place: Top, row: Shelved, there: os.stat_result) -> bool:
+    """Whether somebody has made this file since, as by editing what he fetched: it may have that inode."""
+    if is_as(there, row.size, row.mtime_ns):
+        return False
+    with _folder_of(place, row.name) as fd:
+        made_at = born(fd, os.fsdecode(os.path.basename(row.name)))
+    return made_at is not None and made_at > row.filed_at + BORN_SECONDS
 
 
 def _folder_of(place: Top, name: bytes) -> AbstractContextManager[int]:
