@@ -130,7 +130,7 @@ class Recorder:
                     self._filer.take_up(behind)
                 else:
                     self._filer.gone.left_behind(row, decode(row.line))
-                self._filer.gone.may_come_back(row.seq)
+                    self._filer.gone.may_come_back(row.seq)
             self._durability.sync()
             self._settler.settle()
         self._settler.settle()
