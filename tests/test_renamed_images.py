@@ -169,6 +169,18 @@ def test_the_same_file_dropped_again_under_another_name_is_a_record_of_its_own(
     assert desk.lines() == ["a.jpg", "b.jpg"]
 
 
+def test_an_image_that_is_brought_back_is_a_record_of_its_own_without_a_time_of_change(
+    tmp_path: Path,
+) -> None:
+    """On sshfs, and on exFAT by FUSE, a file that was filed and renamed has the times that it had."""
+    with begun_anew(tmp_path, "move") as desk:
+        first = upload(desk, "a.jpg", b"image")
+        record(desk, first)
+        path = (tmp_path / "processed" / "a.jpg").rename(desk.inbox / "b.jpg")
+        record(desk, msgspec.structs.replace(read(desk, path), stat=first.stat))
+        assert desk.lines() == ["a.jpg", "b.jpg"]
+
+
 @pytest.mark.parametrize("after", AFTER)
 def test_a_hard_link_or_a_copy_is_an_image_of_its_own(tmp_path: Path, after: After) -> None:
     with begun_anew(tmp_path, after) as desk:

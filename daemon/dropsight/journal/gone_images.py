@@ -1,6 +1,7 @@
 """Images that were gone when they were to be filed away: one that comes back is on record."""
 
 import logging
+import math
 import os
 import time
 from typing import Literal, TypeVar
@@ -24,6 +25,7 @@ T = TypeVar("T")
 MOST_GONE = 16_384
 # Of what is filed, by whose former name a worker may have it in hand yet.
 MOST_FILED = 4_096
+_NEVER = None, math.inf
 
 Gone = Literal["gone", "away", "changed"]
 """It is no longer where it was; its whole inbox is away, or another in its place; it was written over."""
@@ -51,8 +53,8 @@ class GoneImages:
         """By seq, whether its whole inbox was away."""
         self._unfiled: dict[int, int] = {}
         """By file, the seqs of what waits in its inbox, stays there, or was gone as it was to be filed."""
-        self._filed: dict[int, int] = {}
-        """By file, the seqs of what was filed."""
+        self._filed: dict[int, tuple[int, float]] = {}
+        """By file, the seqs of what was filed, and when in monotonic seconds."""
         self._copied: dict[int, int] = {}
         """By path in the inbox and size, the seqs of what may come back as a copy."""
         self.lost: dict[int, bool] = {}
@@ -94,7 +96,10 @@ class GoneImages:
     def recall(self, reader: JournalReader) -> None:
         """Of an earlier life: it may have got another name then, or while nothing ran."""
         for seq, is_lost, *file in reader.lie_nowhere(of=MOST_GONE):
-            _remember(self._unfiled if is_lost else self._filed, _file(*file), seq)
+            if is_lost:
+                _remember(self._unfiled, _file(*file), seq)
+            else:
+                _remember(self._filed, _file(*file), (seq, math.inf))
 
     def was_tried(self, entry: Recorded, *, is_filed: bool, is_lost: bool) -> None:
         """It was to be filed; by one of its names it may be lost, and filed by another."""
@@ -102,10 +107,10 @@ class GoneImages:
         if is_filed:
             self._unfiled.pop(file, None)
             self._copied.pop(_name(entry.record, entry.finished.stat.st_size), None)
-            _remember(self._filed, file, entry.seq, most=MOST_FILED)
+            _remember(self._filed, file, (entry.seq, time.monotonic()), most=MOST_FILED)
             if not entry.finished.candidate.counted:
                 self.lost[entry.seq] = False
-        elif self._filed.get(file) != entry.seq:
+        elif self._filed.get(file, _NEVER)[0] != entry.seq:
             _remember(self._unfiled, file, entry.seq)
             if is_lost:
                 self.lost[entry.seq] = True
@@ -116,7 +121,7 @@ class GoneImages:
         It, or its folder, was renamed; which of both names it has now, only its filing finds.
         """
         file, name = _file_of(finished.stat), _name(finished.record, finished.stat.st_size)
-        seqs = self._unfiled.get(file) or self._filed.get(file), self._copied.get(name)
+        seqs = self._unfiled.get(file) or self._filed.get(file, _NEVER)[0], self._copied.get(name)
         for seq, is_it in zip(seqs, (self._is_its_file, _is_its_copy), strict=True):
             if seq and (row := _row(seq, reader)) and is_it(finished, row):
                 return row
@@ -125,9 +130,10 @@ class GoneImages:
     def _is_its_file(self, finished: Finished, row: RecordedFile) -> bool:
         """Whether this is the file of that record, by another path.
 
-        Where its folder was renamed, or it was read by its former name, its time of change is no later. Where
-        it has one since, it is so only if nobody has filed it: somebody may have brought it back, or another
-        have its inode. In doubt the content tells.
+        Where its folder was renamed, or it was read by its former name, its time of change is no later, and
+        it was found before it was filed: sshfs and exFAT by FUSE keep no time of change. Else it is so only
+        if nobody has filed it: somebody may have brought it back, or another have its inode. In doubt the
+        content tells.
         """
         stat, digest, folder = finished.stat, finished.candidate.digest, finished.candidate.folder
         if stat.st_nlink > 1 or os.fsencode(finished.path) == row.path or row.changed_ns is None:
@@ -139,11 +145,13 @@ class GoneImages:
         time_ns = changed_ns if is_as_it_was else row.mtime_ns
         if is_another(digest, row.digest) or (time_ns % 10**9 == 0 and None in {digest, row.digest}):
             return False
-        is_unfiled = _file_of(stat) in self._unfiled
+        file = _file_of(stat)
+        is_unfiled = file in self._unfiled
         is_of_this_inbox = row.path.startswith(os.fsencode(folder.root + os.sep))
         if not is_of_this_inbox:  # on a clone of that disk it is another
             return is_as_it_was and is_unfiled
-        return changed_ns <= row.changed_ns or is_unfiled or folder.settings.after == "keep"
+        was_in_hand = finished.candidate.ready_at <= self._filed.get(file, _NEVER)[1]
+        return (changed_ns <= row.changed_ns and was_in_hand) or is_unfiled or folder.settings.after == "keep"
 
 
 def _is_its_copy(finished: Finished, row: RecordedFile) -> bool:
