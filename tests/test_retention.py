@@ -4,7 +4,8 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -14,10 +15,11 @@ from brokers import wait_until
 from daemons import PHOTOS, House
 from dropsight.config import Retention
 from dropsight.crashpoints import VARIABLE
-from dropsight.errors import ErrorCode
+from dropsight.errors import ErrorCode, StoreError
 from dropsight.files.beneath import Top, born, open_folder
 from dropsight.files.disk import BLOCK_BYTES
 from dropsight.intake.clock import Clock
+from dropsight.journal import filed
 from dropsight.journal.filed import FiledImages
 from dropsight.journal.retention import Sweeper
 from dropsight.journal.schema import SHELVE, Shelved, mark_damaged
@@ -409,3 +411,44 @@ def test_a_folder_that_the_config_names_is_no_other_one_that_was_moved(cupboard:
     assert cupboard.rows() == before
     Sweeper(Clock(), frozenset()).sweep_place(folder.processed, NO_BOUND, cupboard.shelf, remembered_from=0)
     assert cupboard.rows() == before, "as something was filed there before"
+
+
+class Cut(FiledImages):
+    """Of a process that is killed once so many statements are through."""
+
+    left = 2
+
+    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if not self.left:
+            raise StoreError("killed")
+        self.left -= 1
+        super()._write(statement, rows)
+
+
+def sweep_moved(cupboard: Cupboard, shelf: FiledImages) -> list[int]:
+    """Sweep it as the folder that another path has become; name by seq what is on its shelf."""
+    top = cupboard.desk.folder.processed
+    Sweeper(Clock(), frozenset()).sweep_place(top, NO_BOUND, shelf, remembered_from=0)
+    return [row.seq for row in shelf.rows(os.fsencode(cupboard.processed))]
+
+
+def test_a_kill_amid_taking_over_what_was_moved_leaves_none_of_it_for_ever(
+    cupboard: Cupboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest was newer than what was there by then, and so another folder's."""
+    cupboard.put("a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    cupboard.shelf.move(os.fsencode(cupboard.processed), b"/former")
+    monkeypatch.setattr(filed, "BATCH", 1)
+    with closing(Cut(cupboard.desk.store.path)) as cut, pytest.raises(StoreError):
+        sweep_moved(cupboard, cut)
+    assert sweep_moved(cupboard, cupboard.shelf) == [1, 2, 3, 4]
+
+
+def test_a_file_of_one_s_own_is_not_what_was_filed_by_another_path_for_its_name_and_inode(
+    cupboard: Cupboard,
+) -> None:
+    """Each disk numbers its files by itself."""
+    cupboard.put("a.jpg")
+    cupboard.shelf.move(os.fsencode(cupboard.processed), b"/former")
+    (cupboard.processed / "a.jpg").write_bytes(b"my own")
+    assert sweep_moved(cupboard, cupboard.shelf) == []

@@ -119,11 +119,14 @@ class FiledImages:
         return [Shelved(*row) for row in rows]
 
     def move(self, former: bytes, place: bytes) -> None:
-        """Have what was filed in the one be in the other; some at a time, as records wait meanwhile."""
+        """Have what was filed in the one be in the other; some at a time, as records wait meanwhile.
+
+        The newest first: what a kill leaves is still from before all that is there.
+        """
         while True:
             with translated(self._path):
                 some = self._db.execute(
-                    "SELECT seq, name FROM shelf WHERE place = ? LIMIT ?", (former, BATCH)
+                    "SELECT seq, name FROM shelf WHERE place = ? ORDER BY seq DESC LIMIT ?", (former, BATCH)
                 ).fetchall()
             if not some:
                 return

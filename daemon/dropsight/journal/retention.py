@@ -130,6 +130,7 @@ class Sweeper(msgspec.Struct):
         """Know again what was filed here while this folder had another path, by the newest of it.
 
         Nothing was filed by this path before: else somebody has put the files of another folder here.
+        By size and time, as on another disk an inode says nothing.
         """
         if self.in_use is None:
             return
@@ -139,7 +140,7 @@ class Sweeper(msgspec.Struct):
                 continue
             rows, first = shelf.newest(former), shelf.oldest(here)
             is_before = first is None or (bool(rows) and rows[0].seq < first)
-            if is_before and any(row.name in _there(place, row) for row in rows):
+            if is_before and any(_is_copied(place, row) for row in rows):
                 log.info("%s was %s: what was filed there is known again", place.path, os.fsdecode(former))
                 shelf.move(former, here)
 
@@ -202,6 +203,11 @@ def _is_another(place: Top, row: Shelved, there: os.stat_result) -> bool:
     with _folder_of(place, row.name) as fd:
         made_at = born(fd, os.fsdecode(os.path.basename(row.name)))
     return made_at is not None and made_at > row.filed_at + BORN_SECONDS
+
+
+def _is_copied(place: Top, row: Shelved) -> bool:
+    there = _look(place, row.name).get(row.name)
+    return there is not None and is_as(there, row.size, row.mtime_ns)
 
 
 def _folder_of(place: Top, name: bytes) -> AbstractContextManager[int]:
