@@ -392,6 +392,7 @@ def test_what_a_config_has_on_disks_that_are_not_mounted_is_said(
     table = tmp_path / "fstab"
     table.write_text(
         "/dev/sdz1 /a\\040disk/ ext4 nofail\n/dev/sdz2 / ext4\nUUID=1 /proc proc\n#x /failed y\n"
+        " \t#x /failed y\n"
     )
     monkeypatch.setattr(filesystems, "FSTAB", str(table))
     config = Config(

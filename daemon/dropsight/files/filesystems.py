@@ -108,7 +108,7 @@ def unmounted_above(path: Path) -> str | None:
         lines = Path(FSTAB).read_bytes().splitlines()
     except OSError:
         return None
-    fields = [line.split() for line in lines if not line.startswith(b"#")]
+    fields = [line.split() for line in lines if not line.lstrip().startswith(b"#")]
     wanted = {b"/" + _unescaped(row[1]).strip(b"/") for row in fields if row[1:] and row[1].startswith(b"/")}
     above = {point for point in wanted - {b"/"} if here.startswith(point + b"/")}
     missing = above - {_unescaped(line.split()[4]) for line in MOUNTS.read_bytes().splitlines()}
