@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from brokers import wait_until
 from dropsight.intake.candidate import digest_of
+from dropsight.intake.slow_inboxes import SlowInboxes
 from dropsight.journal.kept_files import KeptReader
 from dropsight.journal.reader import JournalReader
 from dropsight.journal.recording import Finished, row_of
@@ -189,6 +191,26 @@ def test_a_hard_link_or_a_copy_is_an_image_of_its_own(tmp_path: Path, after: Aft
         shutil.copy2(desk.inbox / "a.jpg", desk.inbox / "c.jpg")
         record(desk, first, read(desk, desk.inbox / "b.jpg"), read(desk, desk.inbox / "c.jpg"))
         assert desk.lines() == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+@pytest.mark.parametrize("after", ["move", "delete"])
+@pytest.mark.parametrize("is_near", [False, True])
+def test_what_is_sent_again_is_an_image_of_its_own_though_a_kill_hid_that_the_first_was_filed(
+    tmp_path: Path, after: After, *, is_near: bool
+) -> None:
+    """It was taken for a copy of what still waits to be filed, by its path, time and content."""
+    with closing(Desk(tmp_path, after=after)) as desk, desk.running():
+        record(desk, upload(desk, "a.jpg", b"image", times=WHOLE_SECOND))
+    with closing(sqlite3.connect(desk.store.path)) as db, db:
+        db.executescript("UPDATE record SET filed = 0; DELETE FROM shelf")
+    (desk.inbox / "other.txt").touch()
+    slow = None if is_near else SlowInboxes(Path("/proc"))
+    with closing(Desk(tmp_path, after=after, slow=slow)) as desk:
+        desk.recorder.recover([desk.folder])
+        with desk.running():
+            wait_until(lambda: is_done(desk))
+            record(desk, upload(desk, "a.jpg", b"image", times=WHOLE_SECOND))
+        assert desk.lines() == ["a.jpg", "a.jpg"]
 
 
 def copy_cut(source: Path, target: Path, grain_ns: int) -> None:

@@ -125,7 +125,7 @@ class Filer:
             if behind.candidate.folder in self._bare and not lies_at([behind.candidate.folder], behind.filed):
                 self.gone.may_come_back(behind.row.seq)
             else:
-                self.gone.lost[behind.row.seq] = True
+                self.gone.passed(behind)
                 self._was_filed(behind.filed, behind.candidate.folder)
 
     def _was_filed(self, filed: Filed, folder: DropFolder, *, told: FiledAt | None = None) -> None:
@@ -168,7 +168,7 @@ class Filer:
         if attempts := self._threads.take():
             self._stuck.extend(self._sort(attempts, told=bool(self._stuck)))
         for behind in self._threads.take_passed():
-            self.gone.lost[behind.row.seq] = True
+            self.gone.passed(behind)
             self._backlog.drop(behind.candidate, looks=False)
         for seq in self._threads.take_away():
             self.gone.may_come_back(seq)

@@ -12,7 +12,7 @@ from dropsight.intake.folder import DropFolder
 from dropsight.intake.links import inode
 from dropsight.journal.kept_files import is_cut
 from dropsight.journal.reader import JournalReader, RecordedFile
-from dropsight.journal.recording import Finished, Recorded, is_another
+from dropsight.journal.recording import Finished, LeftBehind, Recorded, is_another
 from dropsight.journal.schema import all_storable, storable
 from dropsight.names import as_text
 from dropsight.records import Record
@@ -92,6 +92,12 @@ class GoneImages:
         _remember(self._copied, _name(record, row.size), row.seq)
         if row.inode is not None:
             _remember(self._unfiled, _file(row.inode, row.size, row.mtime_ns), row.seq)
+
+    def passed(self, behind: LeftBehind) -> None:
+        """It is out of its inbox. What comes by its name is no copy of it, unless it lies there already."""
+        self.lost[behind.row.seq] = True
+        if not behind.candidate.again:
+            self._copied.pop(_name(behind.record, behind.row.size), None)
 
     def recall(self, reader: JournalReader) -> None:
         """Of an earlier life: it may have got another name then, or while nothing ran."""
