@@ -116,11 +116,31 @@ class HangingUp(Proxy):
                     for packet in packets:
                         if self._hangs_up_on(packet):
                             self.hung_up += 1
+                            client.sendall(self._last_word(packet))
                             return
                         out.sendall(packet)
 
     def _hangs_up_on(self, packet: bytes) -> bool:
         return self.forbidden in _spoken_of(packet)
+
+    def _last_word(self, packet: bytes) -> bytes:  # noqa: ARG002
+        return b""
+
+
+class SayingNo(HangingUp):
+    """Says before that it does not take this message of QoS 1 (MQTT 5), as Mosquitto 2.0.11 does."""
+
+    def _last_word(self, packet: bytes) -> bytes:
+        return b"\x40\x03" + _number(packet, _spoken_of(packet)) + b"\x87"
+
+
+@contextmanager
+def saying_no(target_port: int, forbidden: bytes) -> Iterator[SayingNo]:
+    running = SayingNo(target_port, forbidden)
+    try:
+        yield running
+    finally:
+        running.close()
 
 
 class OftenHangingUp(HangingUp):

@@ -13,7 +13,9 @@ from brokers import Mosquitto, Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, bounded_by
 from dropsight.sinks.mqtt import forbidden
 from dropsight.sinks.mqtt.forbidden import FEW, FIRST_REST_SECONDS, LONGEST_REST_SECONDS, ForbiddenTopics
-from proxies import Proxy, hanging_up, proxy
+from dropsight.sinks.mqtt.in_flight import InFlight
+from dropsight.sinks.mqtt.suspects import HELD_LOSSES, SUBSCRIBING, SuspectMessages
+from proxies import Proxy, hanging_up, proxy, saying_no
 
 pytestmark = pytest.mark.broker
 
@@ -172,3 +174,67 @@ def test_what_is_known_of_forbidden_topics_is_bounded_and_forgotten_with_its_cam
     assert "and 2 more" in str(topics.fault())
     now[0] += 100_000.0
     assert topics.fault() is None
+
+
+def test_records_arrive_on_a_connection_that_lasts_where_a_broker_refuses_discovery_and_hangs_up(
+    tmp_path: Path,
+) -> None:
+    """Each connection was lost over it anew: records waited longer and longer, and a rival was suspected."""
+    with (
+        mosquitto(tmp_path) as broker,
+        saying_no(broker.port, b"homeassistant/device/") as strict,
+        Subscriber(broker.port, "#") as subscriber,
+    ):
+        house = House(tmp_path, {"mqtt": {"url": strict.url, "protocol": "5"}})
+        house.under = bounded_by("dropsight.sinks.backoff", LONGEST_SECONDS=0.2)
+        try:
+            house.start()
+            drops = Drops(house)
+            drops.drop("front")
+            wait_until(
+                lambda: "homeassistant/#" in house.status()["troubles"].get("announcements", ""), seconds=30
+            )
+            wait_until(lambda: bool(subscriber.topics("/state/front")))
+            hung_up = strict.hung_up
+            drops.drop("front", count=LATER)
+            wait_until(lambda: len(subscriber.topics("/result/front")) == 1 + LATER)
+            assert strict.hung_up == hung_up
+            assert "another client" not in house.daemon_log()
+        finally:
+            house.kill()
+
+
+def refused(suspects: SuspectMessages, *keys: str | int, beside: str = "beside") -> InFlight:
+    found = InFlight(suspects)
+    for number, key in enumerate((*keys, beside)):
+        found.began(number, key)
+    found.ended(range(len(keys)), refused=range(len(keys)))
+    return found
+
+
+def test_of_what_was_on_the_way_as_a_connection_was_lost_what_was_refused_is_at_fault() -> None:
+    suspects = SuspectMessages()
+    found = [refused(suspects, "no") for _ in range(HELD_LOSSES)]
+    assert [each.lost() for each in found] == [[]] * HELD_LOSSES
+    assert suspects.held == ["no"]
+    assert not suspects.suspects("beside")
+    assert not refused(suspects, "no").is_idle
+
+
+def test_what_was_refused_is_at_fault_for_no_loss_once_the_broker_has_taken_another() -> None:
+    suspects = SuspectMessages()
+    found = refused(suspects, "no")
+    found.began(8, "yes")
+    found.ended([8])
+    assert found.lost() == []
+    assert suspects.suspects("beside")
+    assert not suspects.suspects("no")
+
+
+def test_a_record_that_was_refused_and_a_subscription_are_no_suspects() -> None:
+    suspects = SuspectMessages()
+    assert refused(suspects, 7).lost() == []
+    assert not suspects.last_record(0)
+    assert not suspects.suspects("beside")
+    assert refused(suspects, f"{SUBSCRIBING}a").lost() == []
+    assert suspects.suspects("beside")

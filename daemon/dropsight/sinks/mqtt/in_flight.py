@@ -27,6 +27,8 @@ class InFlight:
         self._began_at = time.monotonic()
         self._held, self._released, self._let_go = set[str | int](), set[str | int](), set[int]()
         self._announced = set[int]()
+        self._refused = set[str | int]()
+        """What was refused since the broker has taken anything: some hang up once they have said no."""
         self.takes_others = self.takes_records = False
         """Whether the broker has taken a message on this connection, and a record."""
         self.offered: int | None = None
@@ -89,6 +91,11 @@ class InFlight:
     def __contains__(self, mid: int) -> bool:
         return mid in self._keys
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether a loss is for nothing that was sent."""
+        return not (len(self) or self._refused)
+
     def began(self, mid: int, key: str | int) -> None:
         self._held.discard(key)
         self._keys[mid] = key
@@ -116,11 +123,18 @@ class InFlight:
             self._silence_ends(landed)
         for mid, key in landed.items():
             del self._keys[mid]
-            if mid not in refused:
+            if mid in refused:
+                self._note_refusal(key)
+            else:
+                self._refused.clear()
                 self._suspects.passed(key)
                 self.takes_records |= isinstance(key, int)
                 self.takes_others |= isinstance(key, int) or not key.startswith(ASKING)
         return landed
+
+    def _note_refusal(self, key: str | int) -> None:
+        if isinstance(key, int) or not key.startswith(ASKING):
+            self._refused.add(key)
 
     def let_go(self) -> bool:
         """Count no announcement as on the way that is: the broker has not hung up on it. Tell if any was."""
@@ -141,6 +155,9 @@ class InFlight:
                 self._suspects.passed(key)
 
     def lost(self) -> Sequence[str | int]:
+        """Take note of it, and return what is set aside now: of records that were refused, that is known."""
+        if self._refused:
+            return self.lost_over({key for key in self._refused if isinstance(key, str)})
         return self.lost_over({key for key in self._keys.values() if key != self.offered})
 
     def waited(self) -> None:

@@ -86,7 +86,7 @@ class Session:
         hung_up = self._connection.was_hung_up()
         was_told = self._connection.taken_over
         if hung_up or was_told:
-            evictions.lost(was_told=was_told, idle=not self._flight)
+            evictions.lost(was_told=was_told, idle=self._flight.is_idle)
         if hung_up and not (rivals.are_heard or evictions.suspected):
             self._blame()
 
