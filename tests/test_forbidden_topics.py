@@ -136,6 +136,31 @@ def test_a_broker_that_hangs_up_on_a_camera_s_records_is_not_offered_the_next_on
             house.kill()
 
 
+@pytest.mark.slow
+def test_a_refusal_of_a_forbidden_record_that_is_offered_before_its_turn_ends_nothing(tmp_path: Path) -> None:
+    """Nothing else was on the way then: it was an internal error."""
+    (rules := tmp_path / "acl").write_text(RULES)
+    with (
+        mosquitto(tmp_path, extra=f"allow_anonymous true\nacl_file {rules}\n") as broker,
+        hanging_up(broker.port, b"/result/bad") as strict,
+        Subscriber(broker.port) as subscriber,
+    ):
+        house = House(tmp_path, {"mqtt": {"url": strict.url, "protocol": "5", "home_assistant": False}})
+        house.under = bounded_by("dropsight.sinks.backoff", LONGEST_SECONDS=0.2)
+        try:
+            house.start()
+            drops = Drops(house)
+            make_it_known(house, drops)
+            for camera in ("bad", "secret", "front"):
+                drops.drop(camera)
+                house.until(lambda camera=camera: camera in house.records()[-1]["camera"])  # type: ignore[misc]
+            wait_until(lambda: len(subscriber.topics("/result/front")) == FEW + 1)
+            wait_until(lambda: set_aside(house) == FEW + 2)
+            assert "internal error" not in house.daemon_log()
+        finally:
+            house.kill()
+
+
 def test_where_a_refusal_costs_a_connection_one_is_tried_again_after_a_while_and_ever_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -205,7 +205,7 @@ class RecordSession:
 
     def _skip(self, seq: int) -> None:
         self._skipped.add(seq)
-        if self._order[0] == seq:
+        if self._order and self._order[0] == seq:  # one that went before its turn is not in there
             self._move_on()
 
     def settle(self, seqs: Sequence[int], *, others: bool) -> None:
