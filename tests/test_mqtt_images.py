@@ -30,10 +30,10 @@ from dropsight.config import Mqtt, Watch
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.landing import LONGEST_NAME_BYTES, folder_name, part_of
 from dropsight.sinks.mqtt.broker import Broker
-from dropsight.sources import former, image_session
+from dropsight.sources import former, image_session, taken
 from dropsight.sources.arrivals import session_id
 from dropsight.sources.image_connection import WINDOW, Arrival, ImageConnection, MessageMemory
-from dropsight.sources.taken import path_of
+from dropsight.sources.taken import TakenPictures, path_of
 from proxies import SUBACK, muffling, unacknowledging
 from test_closed_folders import immutable
 from webs import address, ask
@@ -609,3 +609,22 @@ def test_no_image_is_lost_wherever_on_its_way_the_daemon_is_killed(tmp_path: Pat
         assert len(house.records()) <= len(sent) + 3
     finally:
         house.kill()
+
+
+def test_what_a_session_has_taken_is_newer_than_what_it_inherits_at_each_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the second one the former session's pictures had all the room, and its own were recorded again."""
+    monkeypatch.setattr(taken, "MOST", 4)
+    former_one = TakenPictures(tmp_path, "former")
+    for number in range(4):
+        former_one.note("front", b"%d" % number)
+    for number in range(2):
+        heir = TakenPictures(tmp_path, "heir")
+        heir.inherit(tmp_path, "former")
+        heir.note("front", b"own %d" % number)
+    heir = TakenPictures(tmp_path, "heir")
+    heir.inherit(tmp_path, "former")
+    known = [heir.has("front", each) for each in (b"0", b"1", b"2", b"3", b"own 0", b"own 1")]
+    assert known == [False, False, True, True, True, True]
+    assert heir.ends_with("front", b"own 1")

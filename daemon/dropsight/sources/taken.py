@@ -29,8 +29,9 @@ class TakenPictures:
         self._read()
 
     def inherit(self, state: Path, client_id: str) -> None:
-        """Know what another session has taken, too."""
-        for entry in TakenPictures(state, client_id)._taken:  # noqa: SLF001 - our own
+        """Know what another session has taken before, too."""
+        before = TakenPictures(state, client_id)._taken  # noqa: SLF001 - our own
+        for entry in (*before, *self._taken):
             self._know(entry)
         with suppress(OSError):
             self._write_anew()
