@@ -34,7 +34,7 @@ class ForbiddenTopics:
         """The broker does not take a record of this."""
         self._aside[topic] = self._aside.pop(topic, 0) + 1
         self._at[topic] = time.monotonic()
-        if topic in self:
+        if topic in self and not self.rests(topic):  # else it was on the way by then
             rest = min(2 * self._rests.get(topic, FIRST_REST_SECONDS / 2), LONGEST_REST_SECONDS)
             self._rests[topic], self._tried_again_at[topic] = rest, time.monotonic() + rest
         if len(self._aside) > MOST:
