@@ -252,6 +252,25 @@ def test_what_waits_to_be_filed_has_one_record_where_all_is_copied_to_where_time
     desk.close()
 
 
+def test_what_waits_to_be_filed_has_one_record_where_all_is_copied_to_a_machine_of_another_name(
+    tmp_path: Path,
+) -> None:
+    desk = Desk(tmp_path / "old")
+    image = upload(desk, "a.jpg", b"a")
+    desk.store.add([row_of(image, encode(image.record))])
+    desk.close()
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
+    desk = Desk(tmp_path / "new")
+    desk.recorder.recover([desk.folder])
+    with desk.running():
+        again = read(desk, desk.inbox / "a.jpg")
+        its_record = msgspec.structs.replace(again.record, id="0" * 32)
+        record(desk, msgspec.structs.replace(again, record=its_record))
+    assert desk.lines() == ["a.jpg"]
+    assert (tmp_path / "new" / "processed" / "a.jpg").exists()
+    desk.close()
+
+
 class Uploads(RuleBasedStateMachine):
     """A camera's names, over and over: written, renamed, read at any instant, with starts in between."""
 

@@ -128,7 +128,7 @@ class GoneImages:
         """
         file, name = _file_of(finished.stat), _name(finished.record, finished.stat.st_size)
         seqs = self._unfiled.get(file) or self._filed.get(file, _NEVER)[0], self._copied.get(name)
-        for seq, is_it in zip(seqs, (self._is_its_file, _is_its_copy), strict=True):
+        for seq, is_it in zip(seqs, (self._is_its_file, self._is_its_copy), strict=True):
             if seq and (row := _row(seq, reader)) and is_it(finished, row):
                 return row
         return None
@@ -159,13 +159,16 @@ class GoneImages:
         was_in_hand = finished.candidate.ready_at <= self._filed.get(file, _NEVER)[1]
         return (changed_ns <= row.changed_ns and was_in_hand) or is_unfiled or folder.settings.after == "keep"
 
+    def _is_its_copy(self, finished: Finished, row: RecordedFile) -> bool:
+        """Whether it is a copy of that record's file, on a disk or out of an archive that cuts times.
 
-def _is_its_copy(finished: Finished, row: RecordedFile) -> bool:
-    """Whether it is a copy of that record's file, on a disk or out of an archive that cuts times."""
-    stat, digest = finished.stat, finished.candidate.digest
-    if digest is None or (stat.st_size, digest) != (row.size, row.digest):
-        return False
-    return is_cut(storable(stat.st_mtime_ns), of=row.mtime_ns)
+        Or on a machine of another name, where its record has another id.
+        """
+        stat, digest = finished.stat, finished.candidate.digest
+        if digest is None or (stat.st_size, digest) != (row.size, row.digest):
+            return False
+        mtime_ns = storable(stat.st_mtime_ns)
+        return is_cut(mtime_ns, of=row.mtime_ns) or (mtime_ns == row.mtime_ns and self.is_back(row, stat))
 
 
 def _row(seq: int, reader: JournalReader) -> RecordedFile | None:
