@@ -73,9 +73,16 @@ class Reading:
         self.told = KeptChanges()
         self.ledger = Ledger(store.path, device=device, note=self._note, max_bytes=max_bytes)
 
-    def holds(self, path: Path, *, as_clip: bool = False, gets_on: Callable[[], None] = lambda: None) -> bool:
+    def holds(
+        self,
+        path: Path,
+        *,
+        as_clip: bool = False,
+        closed: bool = True,
+        gets_on: Callable[[], None] = lambda: None,
+    ) -> bool:
         """Ask of a file in the hand of those who look after images, or clips."""
-        candidate = Candidate(keeping(path.parent), str(path), closed=True, ready_at=0.0)
+        candidate = Candidate(keeping(path.parent), str(path), closed=closed, ready_at=0.0)
         candidate.is_clip = as_clip
         return self.ledger.holds(candidate, path.stat(), gets_on=gets_on)
 
@@ -245,6 +252,25 @@ def test_a_copy_on_a_disk_that_cuts_times_is_known_by_its_content(
     assert not copied(b"y", cut)
     assert not copied(b"x", cut - 1)
     assert copied(b"x", cut)
+
+
+def test_a_disk_of_local_times_is_known_by_its_content_in_another_time_zone(
+    tmp_path: Path, store: Journal
+) -> None:
+    """As FAT's are: with another time zone, a card was recorded once more."""
+    hour_ns, time_ns = 3_600 * 10**9, 10**18
+    path = record(store, tmp_path / "in" / "a.jpg", time_ns=time_ns)
+
+    def is_known(content: bytes, time_ns: int, *, closed: bool = False) -> bool:
+        path.write_bytes(content)
+        os.utime(path, ns=(time_ns, time_ns))
+        return Reading(store).holds(path, closed=closed)
+
+    assert not is_known(b"y", time_ns - 5 * hour_ns)
+    assert not is_known(b"x", time_ns - 5 * hour_ns + 2 * 10**9)
+    assert not is_known(b"x", time_ns + hour_ns, closed=True)
+    assert is_known(b"x", time_ns - 5 * hour_ns)
+    assert is_known(b"x", time_ns + 23 * hour_ns // 4)
 
 
 def test_what_is_written_over_within_the_second_in_which_it_was_read_is_recorded_at_the_next_walk(
@@ -425,6 +451,27 @@ def test_a_new_host_name_two_folders_alike_and_a_file_written_anew_at_the_runnin
     assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
     assert len({each["id"] for each in house.records()}) == 3
     assert len({each["predicted_class"] for each in house.records()}) == 2
+
+
+@pytest.mark.parametrize("alike", [False, True])  # in size and time
+def test_cards_with_equal_names_that_take_turns_at_one_place_have_each_image_recorded_once(
+    tmp_path: Path, *, alike: bool
+) -> None:
+    """Each exchange had all of them recorded once more."""
+    house = House(tmp_path, {"watch": [{"path": "inbox", "after": "keep"}]})
+    cards = {"one": PHOTOS[:2], "two": PHOTOS[2:4]}
+    size = max(len(photo.read_bytes()) for photo in PHOTOS[:4])
+    for name, photos in cards.items():
+        (tmp_path / name).mkdir()
+        for number, photo in enumerate(photos):
+            image = tmp_path / name / f"{number}.jpg"
+            image.write_bytes(photo.read_bytes().ljust(size, b"\0") if alike else photo.read_bytes())
+            os.utime(image, (10**9, 10**9) if alike else None)
+    for name in ("one", "two", "one", "two", "one"):
+        (tmp_path / name).rename(house.inbox / "cam")
+        assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+        (house.inbox / "cam").rename(tmp_path / name)
+    assert len(house.records()) == sum(map(len, cards.values()))
 
 
 def test_a_journal_that_cannot_be_read_is_a_trouble_until_it_can_and_ends_no_housekeeping(

@@ -19,6 +19,8 @@ from dropsight.journal.settling import Settler
 from dropsight.records import decode
 from dropsight.status.troubles import Troubles
 
+# Of one name, size and time: other inboxes, or cards that take turns in one, may have some of them.
+SEVERAL = 16
 _by_seq = attrgetter("seq")
 
 
@@ -91,11 +93,19 @@ class GroupRecording:
     def _record_again(self, finished: Finished) -> Sequence[Durable]:
         """A file just like an earlier, finished one: a drop of its own, told apart by an ordinal."""
         free = free_repeat(finished, self._reader)
-        gone, upto = self._filer.gone, self._newest_before
-        if known := returned(finished, free - 1, self._reader, upto=upto, is_back=gone.is_back):
+        if known := self._returned(finished, free):
             self._file_known(finished, known)
             return ()
         return self._committer.commit_again(finished, free)
+
+    def _returned(self, finished: Finished, free: int) -> RecordedFile | None:
+        gone, upto = self._filer.gone, self._newest_before
+        most = SEVERAL if finished.candidate.folder.settings.after == "keep" else 1
+        rows = (
+            returned(finished, repeat, self._reader, upto=upto, is_back=gone.is_back)
+            for repeat in reversed(range(max(free - most, 0), free))
+        )
+        return next(filter(None, rows), None)
 
     def _is_known(self, finished: Finished) -> bool:
         """Whether it is on record by another name, or time: then it is filed with the record that it has."""

@@ -35,6 +35,8 @@ _IN_DOUBT = -1
 
 # To which disks and archives cut a time, in nanoseconds: NTFS and SMB, UDF, exFAT, tar and many others, FAT.
 _GRAINS_NS = 100, 10**3, 10**7, 10**9, COARSEST_NS
+# FAT keeps local times: in another time zone all of them are others, by quarters of an hour.
+_QUARTER_NS, _MOST_APART_NS = 900 * 10**9, 26 * 3_600 * 10**9
 
 _AT = "SELECT path, size, mtime_ns, changed_ns, digest FROM ledger WHERE path = ?"
 
@@ -68,7 +70,14 @@ class Kept(msgspec.Struct, frozen=True):
     def as_recorded(self, stat: os.stat_result) -> bool:
         """Whether size and time are these, or as a copy elsewhere has them."""
         mtime_ns = storable(stat.st_mtime_ns)
-        return self.size == stat.st_size and (mtime_ns == self.mtime_ns or is_cut(mtime_ns, of=self.mtime_ns))
+        has_its_time = mtime_ns == self.mtime_ns or is_cut(mtime_ns, of=self.mtime_ns)
+        return self.size == stat.st_size and (has_its_time or self.is_shifted(stat))
+
+    def is_shifted(self, stat: os.stat_result) -> bool:
+        """Whether its time may be that of a file on FAT, looked at in another time zone."""
+        apart = abs(storable(stat.st_mtime_ns) - self.mtime_ns)
+        is_coarse = self.mtime_ns % COARSEST_NS == 0
+        return is_coarse and 0 < apart <= _MOST_APART_NS and apart % _QUARTER_NS == 0
 
     def untouched(self, stat: os.stat_result) -> bool:
         """Whether not even the content can be another: whoever sets a file's time back changes this one."""

@@ -55,6 +55,8 @@ class Ledger:
             return found
         if stat.st_size > self._max_bytes and not candidate.is_clip:
             return False
+        if candidate.closed and found.is_shifted(stat):  # somebody has just written it
+            return False
         return self._is_the_same(folder, found, path, stat, gets_on)
 
     def skips(self, folder: DropFolder, path: str, stat: os.stat_result) -> bool:

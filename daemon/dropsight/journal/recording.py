@@ -241,14 +241,14 @@ def returned(
     Or its inbox was away when it was to be filed, and `is_back`. Else only up to the records of earlier
     lives: on file systems that keep no time of a renaming, a file that somebody moved back looks the same.
     One that stays where it is, in a folder that was away for so long that the ledger forgot it, is known by
-    its place and the time of its latest change, unless the ledger knows another content there.
+    its place and the time of its latest change, and by its content where the ledger knows another one there.
     """
-    row = reader.find(repeated(finished, repeat).record.id)
-    if row is None or is_another(finished.candidate.digest, row.digest):
+    row, digest = reader.find(repeated(finished, repeat).record.id), finished.candidate.digest
+    if row is None or is_another(digest, row.digest):
         return None
     if finished.candidate.folder.settings.after == "keep":
         known = row.is_untouched_at(finished.path, finished.stat)
-        known = known and not reader.keeps_other_content(row.path, finished.candidate.digest)
+        known = known and not (None in {digest, row.digest} and reader.keeps_other_content(row.path, digest))
     else:
         known = is_back(row, finished.stat)
         known = known or (row.seq <= upto and row.is_of_the_very(finished.stat))
