@@ -12,7 +12,13 @@ import pytest
 from brokers import Mosquitto, Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, bounded_by
 from dropsight.sinks.mqtt import forbidden
-from dropsight.sinks.mqtt.forbidden import FEW, FIRST_REST_SECONDS, LONGEST_REST_SECONDS, ForbiddenTopics
+from dropsight.sinks.mqtt.forbidden import (
+    FEW,
+    FIRST_REST_SECONDS,
+    LONGEST_REST_SECONDS,
+    MANY_CAMERAS,
+    ForbiddenTopics,
+)
 from dropsight.sinks.mqtt.in_flight import InFlight
 from dropsight.sinks.mqtt.suspects import HELD_LOSSES, SUBSCRIBING, SuspectMessages
 from proxies import Proxy, hanging_up, proxy, saying_no
@@ -184,6 +190,47 @@ def test_where_a_refusal_costs_a_connection_one_is_tried_again_after_a_while_and
     topics.taken(TOPIC)
     assert TOPIC not in topics
     assert topics.fault() is None
+
+
+def test_what_a_broker_takes_of_no_camera_is_learned_from_some_and_tried_of_one_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A broker whose rules leave out bursts cost ten connections for each of 200 cameras."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    topics, good, other = ForbiddenTopics(), ("burst", "good"), ("burst", "other")
+    topics.taken(good)
+    for number in range(MANY_CAMERAS):
+        assert (other in topics) == (number >= FEW)
+        assert not topics.rests(other)
+        topics.set_aside(("burst", f"{number:02}"))
+    assert topics.rests(other)
+    assert not topics.rests(good)
+    assert not topics.rests(OTHER)
+    assert "of status burst, nor of some kind of 00" in str(topics.fault())
+    now[0] += FIRST_REST_SECONDS + 1.0
+    assert not topics.rests(other)
+    topics.set_aside(other)
+    assert topics.rests(("burst", "another"))
+    topics.taken(good)
+    assert not topics.rests(("burst", "another"))
+    assert ("burst", "another") not in topics
+
+
+@pytest.mark.slow
+def test_records_of_others_arrive_soon_where_a_broker_takes_none_of_one_status(tmp_path: Path) -> None:
+    with forbidding(tmp_path) as (house, _, _, subscriber, way):
+        drops, cameras = Drops(house), [f"cam{number:02}" for number in range(2 * MANY_CAMERAS)]
+        for camera in cameras:
+            (house.inbox / camera).mkdir()
+            (house.inbox / camera / "no.jpg").write_bytes(b"no picture")
+        while set_aside(house) < len(cameras):
+            before = len(subscriber.topics("/result/front"))
+            drops.drop("front")
+            wait_until(lambda before=before: len(subscriber.topics("/result/front")) > before)  # type: ignore[misc]
+        drops.drop("front")
+        wait_until(lambda: "status failed" in house.status()["troubles"].get("records", ""))
+        assert way.connections < 2 * len(cameras)
 
 
 def test_what_is_known_of_forbidden_topics_is_bounded_and_forgotten_with_its_camera(

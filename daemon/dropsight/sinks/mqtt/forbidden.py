@@ -1,4 +1,4 @@
-"""Topics of which the broker takes no record: what follows on them costs others no time."""
+"""Topics of which the broker takes no record, or kinds: what follows on them costs others no time."""
 
 import time
 from typing import TypeAlias
@@ -8,8 +8,11 @@ from dropsight.errors import SinkError
 Topic: TypeAlias = tuple[str, str]
 """Of a record: its status and camera."""
 
-# So many records of one topic that were set aside in a row.
+# So many records of one topic that were set aside in a row, or cameras of one status.
 FEW = 3
+# So many cameras of one status: rules that leave it out hold for thousands.
+MANY_CAMERAS = 16
+EVERY = ""  # no camera's name
 # So long none is tried, as each may cost a connection: some brokers hang up once they have said no.
 FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 60.0, 600.0
 # Of a camera that sends nothing any more nothing is said, either.
@@ -20,41 +23,72 @@ MOST, NAMED = 4_096, 8
 class ForbiddenTopics:
     """For the publisher's thread, over all its connections; `cameras` may be asked by any.
 
-    One of these is set aside at its first refusal, and those that follow untried, for a while.
+    One of these is set aside at its first refusal, and those that follow untried, for a while. Where many
+    cameras' are of one status, so are all others' of it, but for cameras of which the last was taken.
     """
 
     def __init__(self) -> None:
         self._aside: dict[Topic, int] = {}
         """How many were set aside since one was taken; the topic that was last stands last."""
+        self._cameras: dict[str, set[str]] = {}
+        """Of each status those of which some were set aside since one of that was taken."""
+        self._good: dict[Topic, None] = {}
+        """Those of which the last was taken."""
         self._at: dict[Topic, float] = {}
         self._rests: dict[Topic, float] = {}
         self._tried_again_at: dict[Topic, float] = {}
 
     def set_aside(self, topic: Topic) -> None:
         """The broker does not take a record of this."""
+        status, camera = topic
         self._aside[topic] = self._aside.pop(topic, 0) + 1
+        self._good.pop(topic, None)
+        cameras = self._cameras.setdefault(status, set())
+        if len(cameras) < MANY_CAMERAS:
+            cameras.add(camera)
+        for each in (topic, (status, EVERY)):
+            self._rest(each)
+        if len(self._aside) > MOST:
+            self._forget(next(iter(self._aside)))
+
+    def _rest(self, topic: Topic) -> None:
         self._at[topic] = time.monotonic()
-        if topic in self and not self.rests(topic):  # else it was on the way by then
+        if topic in self and not self._rests_alone(topic):  # else it was on the way by then
             rest = min(2 * self._rests.get(topic, FIRST_REST_SECONDS / 2), LONGEST_REST_SECONDS)
             self._rests[topic], self._tried_again_at[topic] = rest, time.monotonic() + rest
-        if len(self._aside) > MOST:
-            self.taken(next(iter(self._aside)))
 
     def taken(self, topic: Topic) -> None:
+        self._forget(topic)
+        self._forget((topic[0], EVERY))
+        self._cameras.pop(topic[0], None)
+        self._good[topic] = None
+        if len(self._good) > MOST:
+            del self._good[next(iter(self._good))]
+
+    def _forget(self, topic: Topic) -> None:
         for notes in (self._aside, self._at, self._rests, self._tried_again_at):
             notes.pop(topic, None)
 
     def __contains__(self, topic: Topic) -> bool:
-        return self._aside.get(topic, 0) >= FEW
+        status, camera = topic
+        cameras = len(self._cameras.get(status, ()))
+        if camera == EVERY:
+            return cameras >= MANY_CAMERAS
+        return self._aside.get(topic, 0) >= FEW or cameras >= FEW
 
     def rests(self, topic: Topic) -> bool:
         """Whether none of this is to be tried for now."""
+        is_all = topic not in self._good and self._rests_alone((topic[0], EVERY))
+        return is_all or self._rests_alone(topic)
+
+    def _rests_alone(self, topic: Topic) -> bool:
         return time.monotonic() < self._tried_again_at.get(topic, 0.0)
 
     @property
     def cameras(self) -> list[str]:
         since = time.monotonic() - FORGOTTEN_SECONDS
-        return sorted({topic[1] for topic, at in list(self._at.items()) if topic in self and at > since})
+        known = [topic for topic, at in list(self._at.items()) if topic in self and at > since]
+        return sorted({camera for _, camera in known if camera != EVERY})
 
     def fault(self) -> SinkError | None:
         """What is to be said of these, if there are any."""
@@ -62,7 +96,9 @@ class ForbiddenTopics:
             return None
         more = f" and {len(cameras) - NAMED} more" if len(cameras) > NAMED else ""
         named = ", ".join(cameras[:NAMED])
+        kinds = sorted(status for status in self._cameras if (status, EVERY) in self)
+        of_all = f"status {', '.join(kinds)}, nor of " if kinds else ""
         return SinkError(
-            f"the broker takes no records of some kind of {named}{more} (they are in the log, not on MQTT):"
-            " see its access rules"
+            f"the broker takes no records of {of_all}some kind of {named}{more}"
+            " (they are in the log, not on MQTT): see its access rules"
         )

@@ -124,7 +124,8 @@ class Publisher:
 
     @property
     def _known(self) -> tuple[object, ...]:
-        return self._parts.suspects.known, self._parts.others.known
+        """Where that has changed, the next connection is another one."""
+        return self._parts.suspects.known, self._parts.others.known, self._parts.tally.set_aside
 
     def _serve(self) -> None:
         """Return when it is time to end; raises SinkError when there is no connection, or no longer one."""
