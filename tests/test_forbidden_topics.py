@@ -19,7 +19,7 @@ from dropsight.sinks.mqtt.forbidden import (
     MANY_CAMERAS,
     ForbiddenTopics,
 )
-from dropsight.sinks.mqtt.in_flight import InFlight
+from dropsight.sinks.mqtt.in_flight import JUST_NOW_SECONDS, InFlight
 from dropsight.sinks.mqtt.suspects import HELD_LOSSES, SUBSCRIBING, SuspectMessages
 from proxies import Proxy, hanging_up, proxy, saying_no
 
@@ -311,3 +311,18 @@ def test_a_record_that_was_refused_and_a_subscription_are_no_suspects() -> None:
     assert not suspects.suspects("beside")
     assert refused(suspects, f"{SUBSCRIBING}a").lost() == []
     assert suspects.suspects("beside")
+
+
+def test_a_loss_at_once_after_an_acknowledgement_is_no_sign_of_another_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Mosquitto 2.0.11 acknowledges what it forbids in MQTT 3.1.1, and hangs up."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    found = InFlight(SuspectMessages())
+    assert found.is_idle
+    found.began(1, 7)
+    found.ended([1])
+    assert not found.is_idle
+    now[0] += JUST_NOW_SECONDS
+    assert found.is_idle

@@ -9,6 +9,8 @@ from dropsight.sinks.mqtt.suspects import READING, SUBSCRIBING, SuspectMessages
 
 # No message has this number.
 DEPARTING = 0
+# Mosquitto 2.0.11 hangs up at once; another client of our name comes back after 0.75 s at the soonest.
+JUST_NOW_SECONDS = 0.25
 # What is no message, and needs no place.
 ASKING = (SUBSCRIBING, READING)
 
@@ -24,7 +26,7 @@ class InFlight:
         self._suspects = suspects
         self._keys: dict[int, str | int] = {}
         self._silent: dict[str, int] = {}
-        self._began_at = time.monotonic()
+        self._began_at, self._landed_at = time.monotonic(), -math.inf
         self._held, self._released, self._let_go = set[str | int](), set[str | int](), set[int]()
         self._announced = set[int]()
         self._refused = set[str | int]()
@@ -93,8 +95,8 @@ class InFlight:
 
     @property
     def is_idle(self) -> bool:
-        """Whether a loss is for nothing that was sent."""
-        return not (len(self) or self._refused)
+        """Whether a loss is for nothing that was sent; in MQTT 3.1.1 that may have been acknowledged."""
+        return not (len(self) or self._refused or time.monotonic() - self._landed_at < JUST_NOW_SECONDS)
 
     def began(self, mid: int, key: str | int) -> None:
         self._held.discard(key)
@@ -119,6 +121,8 @@ class InFlight:
         silent = self._silent.values()
         landed = {mid: self._keys[mid] for mid in mids if mid in self._keys and mid not in silent}
         self._announced.difference_update(mids)
+        if landed:
+            self._landed_at = time.monotonic()
         if landed and silent:
             self._silence_ends(landed)
         for mid, key in landed.items():
