@@ -16,13 +16,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from brokers import wait_until
+from disks import small_disk
 from dropsight.intake.candidate import digest_of
 from dropsight.intake.slow_inboxes import SlowInboxes
+from dropsight.journal.copying import Copying
+from dropsight.journal.filing import file_away
 from dropsight.journal.kept_files import KeptReader
 from dropsight.journal.reader import JournalReader
 from dropsight.journal.recording import Finished, row_of
 from dropsight.records import drop_id, encode
 from records import result
+from test_filing import Shelf
 from test_recorder import Desk
 
 After: TypeAlias = Literal["move", "delete", "keep"]
@@ -128,6 +132,22 @@ def test_an_image_that_is_renamed_once_it_is_whole_has_one_record(
     assert len(desk.lines()) == len(digests_on_record(desk)) == 1
     assert lies_where_it_belongs(desk, after, "1.jpg", b"image")
     desk.close()
+
+
+@pytest.mark.parametrize("ok", [True, False])
+def test_an_image_that_is_renamed_as_it_is_copied_to_another_disk_is_not_taken_for_filed(
+    tmp_path: Path, *, ok: bool
+) -> None:
+    """It had two records: 8 of 40 of 6 MB, where `processed` was on another disk."""
+    shelf = Shelf(tmp_path)
+    path = shelf.put("tmp.jpg")
+    new = path.with_name("1.jpg")
+    with small_disk(shelf.processed) as processed, small_disk(shelf.failed) as failed:
+        copying = Copying(gets_on=lambda: new.exists() or path.rename(new))
+        filing = msgspec.structs.replace(shelf.filing("tmp.jpg", ok=ok), copying=copying)
+        assert file_away(filing) == "gone"
+        assert not [*processed.iterdir(), *failed.iterdir()]
+        assert new.read_bytes() == b"image"
 
 
 def test_a_kept_image_is_known_by_its_new_name_as_well(tmp_path: Path) -> None:

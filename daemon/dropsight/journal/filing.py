@@ -79,8 +79,10 @@ def file_away(filing: Filing) -> FiledAt | Literal["gone", "changed"] | None:
             if isinstance(original, str):
                 return original
             if failed or settings.after == "move":
-                return _move(original, filing, folder.failed if failed else folder.processed)
-            if original.delete() and _has_sidecars(folder):
+                return _move(original, filing, folder.failed if failed else folder.processed) or "gone"
+            if not original.delete():
+                return "gone"
+            if _has_sidecars(folder):
                 delete_along(original)
         finally:
             os.close(fd)
@@ -190,7 +192,8 @@ def _is_gone(filing: Filing) -> bool:
     return False
 
 
-def _move(original: Original, filing: Filing, top: Top) -> FiledAt:
+def _move(original: Original, filing: Filing, top: Top) -> FiledAt | None:
+    """None where it was renamed meanwhile, as while it was copied, or is another by now."""
     below, _, name = filing.folder.relative(filing.path).rpartition(os.sep)
     folder = f"{top.path}/{below}" if below else top.path
     path = f"{folder}/{name}"
@@ -208,8 +211,8 @@ def _move(original: Original, filing: Filing, top: Top) -> FiledAt:
         return _below(top.path, _put(original, filing, fd, other_name(name, filing.record.id)))
 
 
-def _below(folder: str, place: FiledAt) -> FiledAt:
-    return FiledAt(f"{folder}/{place.path}", place.stat)
+def _below(folder: str, place: FiledAt | None) -> FiledAt | None:
+    return place and FiledAt(f"{folder}/{place.path}", place.stat)
 
 
 @contextlib.contextmanager
@@ -224,19 +227,19 @@ def _at_the_top(top: Top) -> Iterator[int]:
         os.close(fd)
 
 
-def _put(original: Original, filing: Filing, fd: int, name: str) -> FiledAt:
+def _put(original: Original, filing: Filing, fd: int, name: str) -> FiledAt | None:
     """Give it a place in this folder, where an earlier image of the same name stays; return its name."""
     if original.has_one_name and isinstance(filing.record, Result) and not _has_sidecars(filing.folder):
         crashpoints.reach("in_filing")
         try:
-            return original.move(fd, name) or FiledAt(name)
+            return original.move(fd, name)
         except OSError as error:
             if error.errno not in _NOT_AT_ONCE:
                 raise
     return _put_with_care(original, filing, fd, name)
 
 
-def _put_with_care(original: Original, filing: Filing, fd: int, name: str) -> FiledAt:
+def _put_with_care(original: Original, filing: Filing, fd: int, name: str) -> FiledAt | None:
     """As `_put`, of what goes along with others, is to be copied, or whose name is taken."""
     if needs_copy(original, fd) and not filing.copying.here:
         raise LeftToThreadError
@@ -255,7 +258,7 @@ def _put_with_care(original: Original, filing: Filing, fd: int, name: str) -> Fi
     if _has_sidecars(filing.folder):
         move_along(original, fd, target, part=_part(filing.record))
     part = _part(filing.record)
-    return put_as(original, fd, target, reason=reason, part=part, copying=filing.copying) or FiledAt(target)
+    return put_as(original, fd, target, reason=reason, part=part, copying=filing.copying)
 
 
 def put_as(
