@@ -26,6 +26,7 @@ from dropsight.journal.reader import JournalReader
 from dropsight.journal.recording import Finished, row_of
 from dropsight.records import drop_id, encode
 from records import result
+from shares import OneFileShare
 from test_filing import Shelf
 from test_recorder import Desk
 
@@ -142,8 +143,13 @@ def test_an_image_that_is_renamed_as_it_is_copied_to_another_disk_is_not_taken_f
     shelf = Shelf(tmp_path)
     path = shelf.put("tmp.jpg")
     new = path.with_name("1.jpg")
+
+    def rename_once() -> None:
+        if path.exists():
+            path.rename(new)
+
     with small_disk(shelf.processed) as processed, small_disk(shelf.failed) as failed:
-        copying = Copying(gets_on=lambda: new.exists() or path.rename(new))
+        copying = Copying(gets_on=rename_once)
         filing = msgspec.structs.replace(shelf.filing("tmp.jpg", ok=ok), copying=copying)
         assert file_away(filing) == "gone"
         assert not [*processed.iterdir(), *failed.iterdir()]
@@ -201,6 +207,52 @@ def test_an_image_that_is_brought_back_is_a_record_of_its_own_without_a_time_of_
         path = (tmp_path / "processed" / "a.jpg").rename(desk.inbox / "b.jpg")
         record(desk, msgspec.structs.replace(read(desk, path), stat=first.stat))
         assert desk.lines() == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("before", ["move", "keep"])
+def test_after_a_start_too_only_what_was_filed_and_brought_back_is_recorded_without_a_time_of_change(
+    tmp_path: Path, before: Literal["move", "keep"]
+) -> None:
+    """By the same name: on sshfs, and on exFAT by FUSE, it had no record, and was filed once more."""
+    with begun_anew(tmp_path, before) as desk:
+        (desk.inbox / "share").mkdir()
+        first = upload(desk, "a.jpg", b"image")
+        record(desk, first)
+    with OneFileShare(desk.inbox / "share", "x.txt", b"text", reads=9), begun_anew(tmp_path, "move") as desk:
+        if before == "move":
+            (tmp_path / "processed" / "a.jpg").rename(desk.inbox / "a.jpg")
+        again = read(desk, desk.inbox / "a.jpg")
+        record(desk, msgspec.structs.replace(again, stat=first.stat))
+        assert desk.lines() == ["a.jpg"] * (2 if before == "move" else 1)
+        assert (tmp_path / "processed" / "a.jpg").read_bytes() == b"image"
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "b.jpg"])
+def test_an_image_that_is_brought_back_after_a_kill_is_a_record_of_its_own(tmp_path: Path, name: str) -> None:
+    """The kill came before the journal knew it as filed: by its new name it had none."""
+    with closing(Desk(tmp_path)) as desk:
+        first = upload(desk, "a.jpg", b"image")
+        desk.store.add([row_of(first, encode(first.record))])
+        (tmp_path / "processed").mkdir(exist_ok=True)
+        (desk.inbox / "a.jpg").rename(tmp_path / "processed" / "a.jpg")
+    with begun_anew(tmp_path, "move") as desk:
+        path = (tmp_path / "processed" / "a.jpg").rename(desk.inbox / name)
+        record(desk, read(desk, path))
+        assert desk.lines() == ["a.jpg", name]
+
+
+@pytest.mark.parametrize("after", ["move", "delete"])
+def test_an_image_that_is_renamed_again_and_again_has_one_record(tmp_path: Path, after: After) -> None:
+    """Read by each of its names, and recorded by the last before the one in between."""
+    with begun_anew(tmp_path, after) as desk:
+        first = upload(desk, "tmp.jpg", b"image")
+        second = read(desk, rename(desk, "tmp.jpg", "tmp2.jpg"))
+        third = read(desk, rename(desk, "tmp2.jpg", "1.jpg"))
+        for image in (first, third, second):
+            record(desk, image)
+        assert desk.lines() == ["tmp.jpg"]
+        assert lies_where_it_belongs(desk, after, "1.jpg", b"image")
 
 
 @pytest.mark.parametrize("after", AFTER)

@@ -122,15 +122,16 @@ class Filer:
             self.file([entry])
         else:
             self._backlog.drop(behind.candidate, looks=False)
-            if behind.candidate.folder in self._bare and not lies_at([behind.candidate.folder], behind.filed):
+            there = lies_at([behind.candidate.folder], behind.filed)
+            if behind.candidate.folder in self._bare and not there:
                 self.gone.may_come_back(behind.row.seq)
             else:
-                self.gone.passed(behind)
-                self._was_filed(behind.filed, behind.candidate.folder)
+                self.gone.passed(behind, there)
+                self._was_filed(behind.filed, there)
 
-    def _was_filed(self, filed: Filed, folder: DropFolder, *, told: FiledAt | None = None) -> None:
-        """It is out of the inbox; `told` is its new place."""
-        if there := lies_at([folder], filed, told=told):
+    def _was_filed(self, filed: Filed, there: Shelved | None) -> None:
+        """It is out of the inbox."""
+        if there:
             self.shelved.append(there)
         self._durability.moved(filed.seq)
 
@@ -167,8 +168,8 @@ class Filer:
         """Take over what the threads have done."""
         if attempts := self._threads.take():
             self._stuck.extend(self._sort(attempts, told=bool(self._stuck)))
-        for behind in self._threads.take_passed():
-            self.gone.passed(behind)
+        for behind, there in self._threads.take_passed():
+            self.gone.passed(behind, there)
             self._backlog.drop(behind.candidate, looks=False)
         for seq in self._threads.take_away():
             self.gone.may_come_back(seq)
@@ -248,9 +249,9 @@ class Filer:
                 self._durability.moved(entry.seq)
             elif not isinstance(found, str):
                 self._passed.filed(candidate)
-                self._was_filed(filed_of(entry), candidate.folder, told=found)
+                self._was_filed(filed_of(entry), lies_at([candidate.folder], filed_of(entry), told=found))
             elif found == "gone":
-                self._was_filed(filed_of(entry), candidate.folder)
+                self._was_filed(filed_of(entry), lies_at([candidate.folder], filed_of(entry)))
         self._finish(entry, looks=not attempt.apart)
 
     def _finish(self, entry: Recorded, *, looks: bool) -> None:

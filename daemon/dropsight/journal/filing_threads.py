@@ -82,8 +82,8 @@ class FilingThreads:
         self.busy -= len(attempts)
         return attempts
 
-    def take_passed(self) -> list[LeftBehind]:
-        """Return what was looked for since, and is not in its inbox."""
+    def take_passed(self) -> list[tuple[LeftBehind, Shelved | None]]:
+        """Return what was looked for since, and is not in its inbox, and where it lies filed, if anywhere."""
         passed = _all_of(self._results.passed)
         self.busy -= len(passed)
         return passed
@@ -119,7 +119,7 @@ class _Results:
     def __init__(self, heartbeats: Heartbeats, nudge: Callable[[], None]) -> None:
         self._heartbeats, self.nudge = heartbeats, nudge
         self.attempts: SimpleQueue[Attempt] = SimpleQueue()
-        self.passed: SimpleQueue[LeftBehind] = SimpleQueue()
+        self.passed: SimpleQueue[tuple[LeftBehind, Shelved | None]] = SimpleQueue()
         self.away: SimpleQueue[int] = SimpleQueue()
         self.shelved: SimpleQueue[Shelved] = SimpleQueue()
         self.on_disk: SimpleQueue[int] = SimpleQueue()
@@ -173,14 +173,16 @@ class _InboxFiling:
     def _found(self, behind: LeftBehind) -> Recorded | None:
         if self._is_bare is None:  # before anything of it is filed
             self._is_bare = is_bare(self._folder)
+        there = None
         with self._contained:
             if entry := behind.found():
                 return entry
-            if self._is_bare and not lies_at([self._folder], behind.filed):
+            there = lies_at([self._folder], behind.filed)
+            if self._is_bare and not there:
                 self._results.away.put(behind.row.seq)
             else:
                 self._note(behind.filed, behind.candidate)
-        self._results.passed.put(behind)
+        self._results.passed.put((behind, there))
         self._results.nudge()
         return None
 

@@ -11,9 +11,9 @@ from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.links import inode
 from dropsight.journal.kept_files import is_cut
-from dropsight.journal.reader import JournalReader, RecordedFile
-from dropsight.journal.recording import Finished, LeftBehind, Recorded, is_another
-from dropsight.journal.schema import all_storable, storable
+from dropsight.journal.reader import JournalReader, RecordedFile, is_another
+from dropsight.journal.recording import Finished, LeftBehind, Recorded
+from dropsight.journal.schema import Shelved, all_storable, storable
 from dropsight.names import as_text
 from dropsight.records import Record
 from dropsight.status.troubles import CHANGED_SECONDS
@@ -25,7 +25,7 @@ T = TypeVar("T")
 MOST_GONE = 16_384
 # Of what is filed, by whose former name a worker may have it in hand yet.
 MOST_FILED = 4_096
-_NEVER = None, math.inf
+_NEVER = None, math.inf, 0
 
 Gone = Literal["gone", "away", "changed"]
 """It is no longer where it was; its whole inbox is away, or another in its place; it was written over."""
@@ -53,8 +53,8 @@ class GoneImages:
         """By seq, whether its whole inbox was away."""
         self._unfiled: dict[int, int] = {}
         """By file, the seqs of what waits in its inbox, stays there, or was gone as it was to be filed."""
-        self._filed: dict[int, tuple[int, float]] = {}
-        """By file, the seqs of what was filed, and when in monotonic seconds."""
+        self._filed: dict[int, tuple[int, float, int]] = {}
+        """By file, the seqs of what was filed, when in monotonic seconds, and its time of change by then."""
         self._copied: dict[int, int] = {}
         """By path in the inbox and size, the seqs of what may come back as a copy."""
         self.lost: dict[int, bool] = {}
@@ -93,11 +93,19 @@ class GoneImages:
         if row.inode is not None:
             _remember(self._unfiled, _file(row.inode, row.size, row.mtime_ns), row.seq)
 
-    def passed(self, behind: LeftBehind) -> None:
-        """It is out of its inbox. What comes by its name is no copy of it, unless it lies there already."""
-        self.lost[behind.row.seq] = True
+    def passed(self, behind: LeftBehind, there: Shelved | None) -> None:
+        """It is out of its inbox, and lies filed at this place, if anywhere.
+
+        By chance, its name there or its inode may be another's: both tell. What comes by its name is no copy
+        of it, unless it lies there already.
+        """
+        row = behind.row
+        is_filed = there is not None and there.inode == row.inode
+        self.lost[row.seq] = not is_filed
+        if is_filed and row.inode is not None:
+            self._unfiled.pop(_file(row.inode, row.size, row.mtime_ns), None)
         if not behind.candidate.again:
-            self._copied.pop(_name(behind.record, behind.row.size), None)
+            self._copied.pop(_name(behind.record, row.size), None)
 
     def recall(self, reader: JournalReader) -> None:
         """Of an earlier life: it may have got another name then, or while nothing ran."""
@@ -105,15 +113,17 @@ class GoneImages:
             if is_lost:
                 _remember(self._unfiled, _file(*file), seq)
             else:
-                _remember(self._filed, _file(*file), (seq, math.inf))
+                _remember(self._filed, _file(*file), (seq, math.inf, 0))
 
     def was_tried(self, entry: Recorded, *, is_filed: bool, is_lost: bool) -> None:
         """It was to be filed; by one of its names it may be lost, and filed by another."""
-        file = _file_of(entry.finished.stat)
+        stat = entry.finished.stat
+        file = _file_of(stat)
         if is_filed:
             self._unfiled.pop(file, None)
-            self._copied.pop(_name(entry.record, entry.finished.stat.st_size), None)
-            _remember(self._filed, file, (entry.seq, time.monotonic()), most=MOST_FILED)
+            self._copied.pop(_name(entry.record, stat.st_size), None)
+            filed = entry.seq, time.monotonic(), storable(stat.st_ctime_ns)
+            _remember(self._filed, file, filed, most=MOST_FILED)
             if not entry.finished.candidate.counted:
                 self.lost[entry.seq] = False
         elif self._filed.get(file, _NEVER)[0] != entry.seq:
@@ -136,8 +146,8 @@ class GoneImages:
     def _is_its_file(self, finished: Finished, row: RecordedFile) -> bool:
         """Whether this is the file of that record, by another path.
 
-        Where its folder was renamed, or it was read by its former name, its time of change is no later, and
-        it was found before it was filed: sshfs and exFAT by FUSE keep no time of change. Else it is so only
+        Where its folder was renamed, or it was read by a former name, its time of change is no later, and it
+        was found before it was filed: sshfs and exFAT by FUSE keep no time of change. Else it is so only
         if nobody has filed it: somebody may have brought it back, or another have its inode. In doubt the
         content tells.
         """
@@ -156,8 +166,9 @@ class GoneImages:
         is_of_this_inbox = row.path.startswith(os.fsencode(folder.root + os.sep))
         if not is_of_this_inbox:  # on a clone of that disk it is another
             return is_as_it_was and is_unfiled
-        was_in_hand = finished.candidate.ready_at <= self._filed.get(file, _NEVER)[1]
-        return (changed_ns <= row.changed_ns and was_in_hand) or is_unfiled or folder.settings.after == "keep"
+        _, filed_at, filed_ns = self._filed.get(file, _NEVER)
+        is_earlier = changed_ns <= max(row.changed_ns, filed_ns) and finished.candidate.ready_at <= filed_at
+        return is_earlier or is_unfiled or folder.settings.after == "keep"
 
     def _is_its_copy(self, finished: Finished, row: RecordedFile) -> bool:
         """Whether it is a copy of that record's file, on a disk or out of an archive that cuts times.

@@ -41,6 +41,11 @@ class RecordedFile(msgspec.Struct, frozen=True, array_like=True):
         return there and os.fsencode(path) == self.path
 
 
+def is_another(read: bytes | None, recorded: bytes | None) -> bool:
+    """Whether the contents tell two pictures apart that have one size and time, as of whole seconds."""
+    return read is not None and recorded is not None and read != recorded
+
+
 class JournalReader:
     """A reading connection, for one thread."""
 
@@ -54,6 +59,15 @@ class JournalReader:
         with translated(self.path):
             row = self._db.execute("SELECT digest FROM ledger WHERE path = ?", (path,)).fetchone()
         return row is not None and row[0] not in {None, digest}
+
+    def is_left(self, row: RecordedFile) -> bool:
+        """Whether nobody has filed it: it stays in its folder, or was gone as it was to be filed."""
+        with translated(self.path):
+            found = self._db.execute(
+                "SELECT 1 FROM record WHERE seq = ? AND lost = 1 UNION SELECT 1 FROM ledger WHERE path = ?",
+                (row.seq, row.path),
+            )
+            return found.fetchone() is not None
 
     def pending(self, after: int, limit: int, *, events: bool = True) -> list[Delivery]:
         """Durable records with seq > after, in order, what is told of events among them or not."""

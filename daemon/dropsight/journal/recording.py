@@ -9,6 +9,7 @@ import msgspec
 
 from dropsight import crashpoints
 from dropsight.errors import DamagedError, ImageError, StoreError
+from dropsight.files.filesystems import numbers_anew
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
@@ -17,7 +18,7 @@ from dropsight.journal.event_messages import EventMessage, encode_message
 from dropsight.journal.filed import Filed
 from dropsight.journal.filing import clear_up
 from dropsight.journal.kept_files import Kept
-from dropsight.journal.reader import JournalReader, RecordedFile
+from dropsight.journal.reader import JournalReader, RecordedFile, is_another
 from dropsight.journal.store import Row
 from dropsight.records import (
     ErrorFacts,
@@ -239,7 +240,7 @@ def returned(
     """Recognize a file that is on record: a loss of power brought it back from where it had been filed.
 
     Or its inbox was away when it was to be filed, and `is_back`. Else only up to the records of earlier
-    lives: on file systems that keep no time of a renaming, a file that somebody moved back looks the same.
+    lives, and of what was filed only where a renaming changes a time: else what somebody moved back is alike.
     One that stays where it is, in a folder that was away for so long that the ledger forgot it, is known by
     its place and the time of its latest change, and by its content where the ledger knows another one there.
     """
@@ -251,13 +252,9 @@ def returned(
         known = known and not (None in {digest, row.digest} and reader.keeps_other_content(row.path, digest))
     else:
         known = is_back(row, finished.stat)
-        known = known or (row.seq <= upto and row.is_of_the_very(finished.stat))
+        if not known and row.seq <= upto and row.is_of_the_very(finished.stat):
+            known = reader.is_left(row) or not numbers_anew(finished.candidate.folder.root)
     return row if known else None
-
-
-def is_another(read: bytes | None, recorded: bytes | None) -> bool:
-    """Whether the contents tell two pictures apart that have one size and time, as of whole seconds."""
-    return read is not None and recorded is not None and read != recorded
 
 
 class LeftBehind(msgspec.Struct, frozen=True):
