@@ -242,6 +242,19 @@ def test_an_image_that_is_brought_back_after_a_kill_is_a_record_of_its_own(tmp_p
         assert desk.lines() == ["a.jpg", name]
 
 
+def test_an_image_that_is_renamed_to_the_name_of_another_before_a_kill_has_one_record(tmp_path: Path) -> None:
+    """Of one size and whole second, it was taken for that, found to be another, and recorded anew."""
+    with closing(Desk(tmp_path)) as desk:
+        images = [upload(desk, name, name.encode(), times=WHOLE_SECOND) for name in ("a.jpg", "b.jpg")]
+        desk.store.add([row_of(image, encode(image.record)) for image in images])
+        (desk.inbox / "b.jpg").rename(tmp_path / "b.jpg")
+        path = rename(desk, "a.jpg", "b.jpg")
+    with begun_anew(tmp_path, "move") as desk:
+        record(desk, read(desk, path))
+        assert desk.lines() == ["a.jpg", "b.jpg"]
+        assert (tmp_path / "processed" / "b.jpg").read_bytes() == b"a.jpg"
+
+
 @pytest.mark.parametrize("after", ["move", "delete"])
 def test_an_image_that_is_renamed_again_and_again_has_one_record(tmp_path: Path, after: After) -> None:
     """Read by each of its names, and recorded by the last before the one in between."""

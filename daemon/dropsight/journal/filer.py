@@ -212,7 +212,8 @@ class Filer:
         candidate = entry.finished.candidate
         stays = candidate.folder.settings.after == "keep"
         is_filed = not stays and (found is None or isinstance(found, FiledAt))
-        self.gone.was_tried(entry, is_filed=is_filed, is_lost=isinstance(found, str))
+        is_lost, has_changed = isinstance(found, str), found == "changed"
+        self.gone.was_tried(entry, is_filed=is_filed, is_lost=is_lost, has_changed=has_changed)
         if self._asked and not isinstance(found, LeftToThreadError):
             self._asked.pop(os.path.dirname(candidate.path), None)
         match found:

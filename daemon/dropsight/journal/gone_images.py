@@ -115,8 +115,11 @@ class GoneImages:
             else:
                 _remember(self._filed, _file(*file), (seq, math.inf, 0))
 
-    def was_tried(self, entry: Recorded, *, is_filed: bool, is_lost: bool) -> None:
-        """It was to be filed; by one of its names it may be lost, and filed by another."""
+    def was_tried(self, entry: Recorded, *, is_filed: bool, is_lost: bool, has_changed: bool) -> None:
+        """It was to be filed; by one of its names it may be lost, and filed by another.
+
+        `has_changed`: the file that was found is of an image of its own.
+        """
         stat = entry.finished.stat
         file = _file_of(stat)
         if is_filed:
@@ -127,7 +130,8 @@ class GoneImages:
             if not entry.finished.candidate.counted:
                 self.lost[entry.seq] = False
         elif self._filed.get(file, _NEVER)[0] != entry.seq:
-            _remember(self._unfiled, file, entry.seq)
+            if not has_changed:
+                _remember(self._unfiled, file, entry.seq)
             if is_lost:
                 self.lost[entry.seq] = True
 
