@@ -72,16 +72,26 @@ def begun_anew(root: Path, after: After) -> Iterator[Desk]:
 
 
 def record(desk: Desk, *images: Finished) -> None:
-    """Have them recorded, and wait until all is done with them."""
-    left = desk.backlog.counters().waiting - len(images)
+    """Have them recorded, and wait until all is done with them.
+
+    What is another file by then is in line again; here it is read whenever a test does so.
+    """
+    left = in_hand(desk) - len(images)
     for image in images:
         desk.recorder.put(image)
     wait_until(lambda: is_done(desk, left=left))
+    while desk.backlog.counters().queued and (again := desk.backlog.take()):
+        desk.backlog.drop(again)
+
+
+def in_hand(desk: Desk) -> int:
+    counters = desk.backlog.counters()
+    return counters.waiting - counters.queued - counters.postponed
 
 
 def is_done(desk: Desk, *, left: int = 0) -> bool:
     is_visible = desk.recorder.visible == desk.recorder.newest
-    return is_visible and desk.backlog.counters().waiting <= left
+    return is_visible and in_hand(desk) <= left
 
 
 def digests_on_record(desk: Desk) -> list[bytes]:
