@@ -19,11 +19,11 @@ from dropsight.status.troubles import Troubles
 from receivers import Receiver, Turn
 
 
-def filled(path: Path, records: int) -> Journal:
+def filled(path: Path, records: int, *, filed: int | None = None) -> Journal:
     store = Journal(path)
     rows = [Row(f"{number:032}", b"/in/x.jpg", 1, number, "front", "ok", b"{}") for number in range(records)]
     seqs = [seq for seq in store.add(rows) if seq]
-    store.settle(totals=[], filed=seqs, cursors={})
+    store.settle(totals=[], filed=seqs[:filed], cursors={})
     return store
 
 
@@ -40,6 +40,21 @@ def pruned(store: Journal, *marks: Mark, max_records: int = 10) -> list[int]:
 
 def mark(name: str, *, at: int, bound: int) -> Mark:
     return Mark(name, bound, who=name, bound=f"{name}.max_backlog", seq=at)
+
+
+def test_what_is_filed_only_after_a_pruning_goes_though_no_more_records_come(tmp_path: Path) -> None:
+    """As the last of a flood, which stayed beyond the bound until somebody dropped as many again."""
+    store = filled(tmp_path / "journal.db", 1000, filed=900)
+    reader = JournalReader(store.path)
+    pruner = Pruner(store, reader, History(10), Flood(Troubles(logging.getLogger())))
+    pruner.prune_if_due(newest=1000, settled=1000)
+    assert reader.oldest(after=0) == 891
+    store.settle(totals=[], filed=range(901, 1001), cursors={})
+    pruner.note_filed(100)
+    pruner.prune_if_due(newest=1000, settled=1000)
+    assert reader.oldest(after=0) == 991
+    reader.close()
+    store.close()
 
 
 def test_records_are_kept_for_the_slowest_follower_up_to_its_own_bound(tmp_path: Path) -> None:

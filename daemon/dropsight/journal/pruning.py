@@ -21,7 +21,7 @@ class Pruner:
 
     def __init__(self, store: Journal, reader: JournalReader, history: History, flood: Flood) -> None:
         self._store, self._reader, self._history, self._flood = store, reader, history, flood
-        self._pruned_at, self._pause = 0, PAUSE_SECONDS
+        self._pruned_at, self._filed_since, self._pause = 0, 0, PAUSE_SECONDS
         self._again_at: float | None = None
         for mark in history.marks:
             mark.dropped_upto = self._reader.oldest(after=mark.seq) - 1
@@ -30,15 +30,19 @@ class Pruner:
     def at_rest(self) -> bool:
         return self._again_at is None
 
+    def note_filed(self, records: int) -> None:
+        """So many that counted for no bound do so from now on."""
+        self._filed_since += records
+
     def prune_if_due(self, *, newest: int, settled: int) -> None:
         """`settled` is how far the log is for sure."""
         now = time.monotonic()
         again = self._again_at is not None and now >= self._again_at
-        if newest - self._pruned_at < self._history.prune_every and not again:
+        if max(newest - self._pruned_at, self._filed_since) < self._history.prune_every and not again:
             return
-        self._pruned_at = newest
+        self._pruned_at, self._filed_since = newest, 0
         pruned = list(self._prune(newest, settled))
-        # What the log does not have for sure, or is not filed yet, goes without waiting for more records.
+        # What the log does not have for sure goes without waiting for more records.
         got_on = not again or any(each.all for each in pruned)
         self._pause = PAUSE_SECONDS if got_on else min(2 * self._pause, LONGEST_PAUSE_SECONDS)
         self._again_at = now + self._pause if any(each.left for each in pruned) else None

@@ -96,6 +96,7 @@ class Settler:
             return
         self._troubles.cleared("journal")
         self._totals = []
+        self._pruner.note_filed(len(self._durability.filed))
         self._durability.settled()
         self._filer.settled()
         del self._kept[: len(kept)]
