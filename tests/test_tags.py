@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from dropsight.config import Watch
 from dropsight.config.name_patterns import LONGEST_SEARCHED, TooSlowError, name_pattern
 from dropsight.crashpoints import VARIABLE
 from dropsight.files.original import Original
+from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
+from dropsight.intake.readiness import seconds_to_sidecar, seconds_to_wait
 from dropsight.intake.tagging import (
     LONGEST_TEXT,
     MOST_TAG_BYTES,
@@ -230,6 +233,31 @@ def names(folder: Path) -> list[str]:
 def watches(**more: object) -> list[dict[str, object]]:
     common = {"sidecar_wait_seconds": 3600, **more}
     return [{"path": "inbox", **common}, {"path": "spent", "after": "delete", **common}]
+
+
+def test_a_slow_upload_does_not_use_up_the_time_in_which_its_sidecar_may_come(tmp_path: Path) -> None:
+    """It had no tags, and where its name was used again, the next image had them."""
+    folder = DropFolder.open(Watch(path=tmp_path, sidecar_wait_seconds=5.0))
+    (image := tmp_path / "slow.mp4").write_bytes(b"half")
+    candidate = Candidate(folder, str(image), closed=True, ready_at=0.0, since=time.monotonic() - 60)
+
+    def seconds_left() -> float:
+        with image.open("rb") as file:
+            stat = os.fstat(file.fileno())
+            assert seconds_to_wait(candidate, file.fileno(), stat, age) == 0
+        return seconds_to_sidecar(candidate, stat, age)
+
+    def age(stamp: float) -> float:
+        return time.time() - stamp
+
+    seconds_left()
+    candidate.still_since -= 60
+    with image.open("ab") as file:
+        file.write(b" and half")
+    assert seconds_left() > 0
+    candidate.still_since -= 60
+    image.chmod(0o600)
+    assert seconds_left() == 0, "whoever touches it again and again holds up nothing"
 
 
 def test_a_sidecar_that_comes_after_its_image_is_waited_for_and_goes_where_the_image_goes(

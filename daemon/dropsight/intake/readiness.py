@@ -103,7 +103,7 @@ def wait_for_next_part(
 def seconds_to_sidecar(candidate: Candidate, stat: os.stat_result, age_of: Age) -> float:
     """Read the sidecar where one is wanted; return 0, or after how long to look for it again.
 
-    It is waited for since the image came to be, or came here; one that is not whole yet is, too.
+    It is waited for since the image was last seen to change, or came here; one that is not whole yet is, too.
     """
     wait = candidate.folder.settings.sidecar_wait_seconds
     if wait is None:
@@ -111,5 +111,6 @@ def seconds_to_sidecar(candidate: Candidate, stat: os.stat_result, age_of: Age) 
     candidate.sidecar = read_sidecar_of(candidate.folder, candidate.path)
     if candidate.sidecar and candidate.sidecar.is_whole:
         return 0.0
-    waited = max(time.monotonic() - candidate.since, age_of(stat.st_ctime))
+    known_since = max(candidate.since, candidate.still_since)
+    waited = max(time.monotonic() - known_since, age_of(stat.st_ctime))
     return max(min(wait - waited, _SIDECAR_SECONDS), 0.0)
