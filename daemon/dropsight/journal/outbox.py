@@ -26,7 +26,7 @@ class Outbox(Protocol):
 
 
 class HeldOutbox(Outbox, Protocol):
-    """For who has many records on the way at once."""
+    """For who has records on the way, none of which is to be dropped."""
 
     def take(self, after: int, limit: int) -> list[Delivery]:
         """As `pending`; none of these is dropped for being beyond a bound until `let_go`."""

@@ -11,7 +11,7 @@ import msgspec
 from dropsight import crashpoints
 from dropsight.errors import ConfigError, DamagedError, SinkError, StoreError
 from dropsight.journal.event_messages import message_in
-from dropsight.journal.outbox import Delivery, Outbox
+from dropsight.journal.outbox import Delivery, HeldOutbox
 from dropsight.records import RECORDS, Status
 from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.sink import FollowerStatus
@@ -81,7 +81,7 @@ class Feeder:
         self,
         name: str,
         receiver: Callable[[], Receiver],
-        outbox: Outbox,
+        outbox: HeldOutbox,
         troubles: Troubles,
         *,
         to: str,
@@ -133,7 +133,7 @@ class Feeder:
         self._renew()
         group, wanted = list[Delivery](), list[Delivery]()
         try:
-            group = self._pending()
+            group = self._next_group()
             wanted = self._wanted(group)
             if wanted:
                 crashpoints.reach("before_delivery")
@@ -169,9 +169,10 @@ class Feeder:
         self._noted_at = time.monotonic()
         if self._place > self._outbox.acknowledged():
             self._outbox.acknowledge(self._place)
+        self._outbox.let_go()
 
-    def _pending(self) -> list[Delivery]:
-        return self._outbox.pending(self._place, 1 if self._place < self._one_by_one_upto else self._group)
+    def _next_group(self) -> list[Delivery]:
+        return self._outbox.take(self._place, 1 if self._place < self._one_by_one_upto else self._group)
 
     def _wanted(self, group: Sequence[Delivery]) -> list[Delivery]:
         return [each for each in group if each.status in self._statuses and each.seq not in self._ahead]
