@@ -25,8 +25,7 @@ MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/s
 
 AGAIN = "/again"
 
-# Each of pytest's processes has its own.
-_PORTS = itertools.count(10_000 + 2_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
+_PORTS = itertools.count(10_000)
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float = 120.0, what: str = "") -> None:
@@ -57,12 +56,27 @@ def wait_while_it_gets_on(
 
 
 def free_port() -> int:
-    """One that stays free: nobody else counts here, and the kernel gives connections higher ones."""
+    """One that stays free: each is one test run's, and the kernel gives connections higher ones."""
     for port in _PORTS:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
+            if probe.connect_ex(("127.0.0.1", port)) and _claims(port):
                 return port
     raise AssertionError("no port is free")
+
+
+def _claims(port: int) -> bool:
+    """Tell whether it is ours from now on, until this process ends: nobody may listen there yet.
+
+    Two runs that began together had one broker, at which each daemon was the other's double.
+    """
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0dropsight-tests-{port}")
+    except OSError:
+        claim.close()
+        return False
+    claim.detach()
+    return True
 
 
 class Mosquitto:
