@@ -340,13 +340,17 @@ def of_an_earlier_version(target_port: int) -> Iterator[OfAnEarlierVersion]:
 
 
 class TakingOver(Proxy):
-    """Says to a client that another has logged in (MQTT 5: DISCONNECT, 0x8E), and hangs up on it."""
+    """Says to a client that another of its id has logged in (MQTT 5: DISCONNECT, 0x8E), and hangs up."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, client_id: str) -> None:
         self._newest: socket.socket | None = None
+        self._client_id = len(client_id).to_bytes(2) + client_id.encode()
         super().__init__(target_port)
 
     def _serve(self, client: socket.socket, number: int) -> None:
+        if self._client_id not in client.recv(65_536, socket.MSG_PEEK):
+            super()._serve(client, number)
+            return
         former, self._newest = self._newest, client
         if former:
             with contextlib.suppress(OSError):  # it may have gone by itself
@@ -356,8 +360,8 @@ class TakingOver(Proxy):
 
 
 @contextmanager
-def taking_over(target_port: int) -> Iterator[TakingOver]:
-    running = TakingOver(target_port)
+def taking_over(target_port: int, client_id: str) -> Iterator[TakingOver]:
+    running = TakingOver(target_port, client_id)
     try:
         yield running
     finally:

@@ -284,7 +284,7 @@ def test_two_devices_of_one_client_id_say_what_is_likely_where_the_broker_does_n
 
 @pytest.mark.slow
 def test_two_devices_of_one_client_id_quote_a_broker_that_says_so(tmp_path: Path) -> None:
-    with mosquitto(tmp_path) as broker, taking_over(broker.port) as middle:
+    with mosquitto(tmp_path) as broker, taking_over(broker.port, "yard") as middle:
         assert "another client connected with the client id yard" in quarrelling(tmp_path, middle.url, "5")
 
 

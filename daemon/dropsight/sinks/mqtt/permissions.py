@@ -12,6 +12,7 @@ from dropsight.sinks.mqtt.homeassistant import birth_topics, discovery_topic
 from dropsight.sinks.mqtt.identity import guest_id
 from dropsight.sinks.mqtt.incoming import Incoming
 from dropsight.sinks.mqtt.offers import Offers
+from dropsight.sinks.mqtt.one_id import ONE_ID, has_one_id_for_all
 from dropsight.sinks.mqtt.topics import Topics
 
 # A camera that nobody has: what is said of it is nobody's picture, and fires nobody's automation.
@@ -67,6 +68,8 @@ def try_broker(
         spoken = f"MQTT {visit.protocol}"
         if settings.client_id not in {None, client_id}:
             return Findings(spoken, [], [_NOT_TRIED])
+        if has_one_id_for_all(settings, client_id, credential=credential):
+            return Findings(spoken, [], [f"{ONE_ID}; what it accepts was not tested"])
         trial = _Trial(visit)
         trial.listen(topics.stats)
         births = birth_topics(topics.discovery) if settings.home_assistant else []

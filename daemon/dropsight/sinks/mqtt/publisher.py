@@ -19,6 +19,7 @@ from dropsight.sinks.mqtt.connecting import connect, protocols
 from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.event_names import NamedRule
 from dropsight.sinks.mqtt.identity import own_id
+from dropsight.sinks.mqtt.one_id import ONE_ID, has_one_id_for_all
 from dropsight.sinks.mqtt.publisher_parts import parts_of
 from dropsight.sinks.mqtt.refusals import BrokerRefusedError, may_be_another
 from dropsight.sinks.mqtt.rivals import OFFLINE
@@ -171,10 +172,17 @@ class Publisher:
     def _explained(self, error: DropsightError) -> DropsightError:
         if not (isinstance(error, SinkError) and self._parts.evictions.suspected):
             return error
+        if self._parts.evictions.are_by_rule(self._has_one_id_for_all):
+            return SinkError(f"{error}; {ONE_ID}")
         return SinkError(
             f"{error}; this happens soon after each login: another client probably uses the client id"
             f" {self._client_id} (same mqtt.client_id or a copied state folder); give each device its own"
         )
+
+    def _has_one_id_for_all(self) -> bool:
+        if self._parts.ending.asked.is_set():
+            return False
+        return has_one_id_for_all(self._parts.settings, self._client_id)
 
     def _say_what_lacks(self, lacking: str) -> None:
         if lacking and lacking != self._lacking:

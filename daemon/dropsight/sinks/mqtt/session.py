@@ -195,7 +195,8 @@ class Session:
         rivals = self._parts.rivals
         if rivals.contradicted.is_set():
             rivals.contradicted.clear()
-            self._announcer.tell(self._topics.availability, ONLINE)
+            # It may be our own last will: then the broker is about to end the connection, and not for this.
+            self._announcer.tell(self._topics.availability, ONLINE, qos=0)
         if rivals.due():
             self._publish_info()
 
