@@ -155,6 +155,19 @@ def test_a_receiver_that_takes_nothing_for_now_gets_it_later() -> None:
     assert list(found.values()) == [["1", "1", "2"]] * 5
 
 
+@pytest.mark.parametrize(
+    "turn", [Turn(504), Turn(0, instead=lambda handler: handler.connection.shutdown(socket.SHUT_RDWR))]
+)
+def test_a_receiver_that_cannot_answer_for_a_whole_batch_gets_smaller_ones(turn: Turn) -> None:
+    """As one that needs a second for each, once it was away: until then a batch had few records."""
+    ids = [str(number) for number in range(1, 21)]
+    with Receiver() as receiver:
+        receiver.judge = lambda request: turn if len(request.body) > 4 else Turn()
+        feeder = feed(Records(ids), Webhook(receiver.url, batch=10))
+    assert [each["id"] for body in receiver.taken for each in body] == ids
+    assert feeder.standing()[1:3] == (len(ids), 0)
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_record_that_is_refused_is_set_aside_and_counted_and_stops_no_other(batch: int) -> None:
     """Of a batch, that record alone: it is found by handing them over one by one."""

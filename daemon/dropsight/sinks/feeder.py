@@ -91,6 +91,8 @@ class Feeder:
         self.troubles, self._outbox = troubles, outbox
         self.tried = self.refused = False
         self._name, self._to, self._group, self._statuses = name, to, group, statuses
+        self._group_now = group
+        """Who has too much to do with a whole group for an answer in time gets smaller ones."""
         self._make, self._receiver = receiver, receiver()
         self._next: Receiver | None = None
         self._summons, self._lost = Summons(), False
@@ -144,6 +146,7 @@ class Feeder:
         except DeclinedError as error:
             self._decline(group, wanted, error)
         except (SinkError, StoreError) as error:
+            self._group_now = max(len(wanted) // 2, 1)
             self._fail(error)
         else:
             if wanted:
@@ -172,7 +175,7 @@ class Feeder:
         self._outbox.let_go()
 
     def _next_group(self) -> list[Delivery]:
-        return self._outbox.take(self._place, 1 if self._place < self._one_by_one_upto else self._group)
+        return self._outbox.take(self._place, 1 if self._place < self._one_by_one_upto else self._group_now)
 
     def _wanted(self, group: Sequence[Delivery]) -> list[Delivery]:
         return [each for each in group if each.status in self._statuses and each.seq not in self._ahead]
@@ -184,6 +187,7 @@ class Feeder:
 
     def _succeed(self, count: int) -> None:
         self._delivered += count
+        self._group_now = min(self._group_now + 1, self._group)
         self._failures, self._lost, self.refused = 0, False, False
         self.troubles.cleared(self._name)
 
