@@ -197,12 +197,15 @@ def _there(place: Top, row: Shelved) -> dict[bytes, os.stat_result]:
 
 
 def _is_another(place: Top, row: Shelved, there: os.stat_result) -> bool:
-    """Whether somebody has made this file since, as by editing what he fetched: it may have that inode."""
+    """Whether somebody has made this file since, as by editing what he fetched: it may have that inode.
+
+    So it counts as well where nobody says when it was made, as on NFS and on ext4 with small inodes.
+    """
     if is_as(there, row.size, row.mtime_ns):
         return False
     with _folder_of(place, row.name) as fd:
         made_at = born(fd, os.fsdecode(os.path.basename(row.name)))
-    return made_at is not None and made_at > row.filed_at + BORN_SECONDS
+    return made_at is None or made_at > row.filed_at + BORN_SECONDS
 
 
 def _is_copied(place: Top, row: Shelved) -> bool:
