@@ -1,11 +1,12 @@
 """Which files of a folder whose files are kept are on record."""
 
+import gzip
 import logging
 import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -539,8 +540,43 @@ def test_after_a_restored_journal_what_the_log_has_of_kept_images_is_not_recorde
     assert "9 kept images are on record by the log" in house.daemon_log()
 
 
+@pytest.mark.parametrize(
+    "copies",
+    [
+        ["results.jsonl-20261129.gz", "results.jsonl-20261130"],
+        ["results-20261129.jsonl", "results-20261130.jsonl.gz"],
+        ["results.jsonl.2.gz", "results.jsonl.1"],
+        ["results.jsonl-20261130", "results.jsonl.1.gz"],
+    ],
+)
+def test_after_a_restored_journal_kept_images_are_known_by_lines_that_logrotate_took_away(
+    tmp_path: Path, store: Journal, copies: Sequence[str]
+) -> None:
+    """The log was empty, and what `dateext` names was not looked at: all of it was recorded again."""
+
+    def line_of(name: str, *, hour: int) -> bytes:
+        path = tmp_path / "in" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+        record_id = drop_id("d", name.encode(), 1, path.stat().st_mtime_ns)
+        time = f"2026-11-30T{hour:02}:00:00Z"
+        return msgspec.json.encode({"id": record_id, "image_path": name, "time": time})
+
+    in_backup = line_of("backup.jpg", hour=3)
+    store.add([Row(msgspec.json.decode(in_backup)["id"], b"backup.jpg", 1, 1, "c", "ok", in_backup)])
+    lines = [[in_backup, line_of("one.jpg", hour=4)], [line_of("two.jpg", hour=5)]]
+    for number, (name, held) in enumerate(zip(copies, lines, strict=True)):
+        content = b"".join(line + b"\n" for line in held)
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        os.utime(tmp_path / name, (number, number))
+    (tmp_path / "results.jsonl").touch()
+    note_logged(store, tmp_path / "results.jsonl", [keeping(tmp_path / "in")], device="d")
+    assert known(store) == ["one.jpg", "two.jpg"]
+
+
+@pytest.mark.parametrize("failed_log", ["results.failed.jsonl", "results.failed.jsonl-20251130"])
 def test_failed_images_of_long_ago_that_the_journal_has_forgotten_make_it_no_older_one(
-    tmp_path: Path, store: Journal, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, store: Journal, caplog: pytest.LogCaptureFixture, failed_log: str
 ) -> None:
     """Their log was read at each start, and the journal called older than it."""
 
@@ -549,7 +585,7 @@ def test_failed_images_of_long_ago_that_the_journal_has_forgotten_make_it_no_old
 
     old = record(store, tmp_path / "in" / "old.jpg")
     failed = logged(as_before(store, old), "old.jpg", year=2025)
-    (tmp_path / "results.failed.jsonl").write_bytes(failed + b"\n")
+    (tmp_path / failed_log).write_bytes(failed + b"\n")
     newest = logged("a" * 32, "new.jpg", year=2026)
     (tmp_path / "results.jsonl").write_bytes(newest + b"\n")
     store.add([Row("a" * 32, b"new.jpg", 1, 1, "c", "ok", newest)])

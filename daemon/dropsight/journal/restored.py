@@ -2,9 +2,10 @@
 
 import logging
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.kept_files import BATCH, Kept, KeptChanges
 from dropsight.journal.ledger import former_at
-from dropsight.journal.log_files import backup_files, readable_lines
+from dropsight.journal.log_files import backup_files, copies_by_date, readable_lines
 from dropsight.journal.resultlog import path_apart
 from dropsight.journal.store import Journal
 from dropsight.records import Glance
@@ -48,19 +49,19 @@ def note_logged(store: Journal, path: Path, folders: Sequence[DropFolder], *, de
 
 
 def _kept(path: Path, store: Journal, folders: Sequence[DropFolder], device: str) -> Iterator[Kept]:
-    last, newest = _logged.at(_last_line(path)), _logged.at(store.newest_line())
-    # Of failed images beyond their share, the last may have been long ago: forgotten, and not to come.
-    if last.id and (store.has(last.id) or last.time <= newest.time):
+    newest = _logged.at(store.newest_line())
+
+    def ends_newer(file: Path) -> bool:
+        # Of failed images beyond their share, the last may have been long ago: forgotten, and not to come.
+        last = _logged.at(_last_line(file))
+        return not last.id or not (store.has(last.id) or last.time <= newest.time)
+
+    if not ends_newer(path):
         return
-    for file in _newest_first(path):
-        is_known = False
+    for file in chain([path], *(takewhile(ends_newer, files) for files in _rotated(path))):
         for logged in map(_logged.at, readable_lines(file)):
-            if store.has(logged.id):
-                is_known = True
-            elif logged.image_path:
+            if logged.image_path and not store.has(logged.id):
                 yield from _kept_at(logged, folders, device)
-        if is_known:
-            return
 
 
 def _kept_at(logged: _Logged, folders: Sequence[DropFolder], device: str) -> Iterator[Kept]:
@@ -78,13 +79,17 @@ def _kept_at(logged: _Logged, folders: Sequence[DropFolder], device: str) -> Ite
             return
 
 
-def _newest_first(path: Path) -> list[Path]:
+def _rotated(path: Path) -> Iterator[list[Path]]:
+    """Our own copies, or logrotate's by number, then those by date; of each the newest first."""
     with suppress(OSError):
-        return [path, *(backup for _, backup in sorted(backup_files(path)))]
-    return []
+        yield [backup for _, backup in sorted(backup_files(path))]
+        yield copies_by_date(path)
 
 
 def _last_line(path: Path) -> bytes:
+    """Empty where there is none, or it cannot be read."""
+    if path.suffix == ".gz":
+        return next(iter(deque(readable_lines(path), maxlen=1)), b"")
     with suppress(OSError), path.open("rb") as file:
         file.seek(max(os.fstat(file.fileno()).st_size - _TAIL_BYTES, 0))
         return file.read().rstrip(b"\n").rpartition(b"\n")[2]
