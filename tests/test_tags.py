@@ -27,6 +27,7 @@ from dropsight.intake.tagging import (
     MOST_TAGS,
     SIDECAR,
     TagFile,
+    read_sidecar_of,
     sidecar_names,
     tags_of,
     time_of,
@@ -260,6 +261,16 @@ def test_a_slow_upload_does_not_use_up_the_time_in_which_its_sidecar_may_come(tm
     assert seconds_left() == 0, "whoever touches it again and again holds up nothing"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_sidecar_of_windows_is_read(tmp_path: Path, encoding: str) -> None:
+    folder = DropFolder.open(Watch(path=tmp_path, sidecar_wait_seconds=0))
+    (tmp_path / "x.json").write_text('{"zone": "Süd"}', encoding=encoding)
+    sidecar = read_sidecar_of(folder, str(tmp_path / "x.jpg"))
+    assert sidecar
+    assert sidecar.is_whole
+    assert sidecar.tags() == {"zone": "Süd"}
+
+
 def test_a_sidecar_that_comes_after_its_image_is_waited_for_and_goes_where_the_image_goes(
     tmp_path: Path,
 ) -> None:
@@ -305,3 +316,20 @@ def test_a_sidecar_is_filed_once_with_its_image_whenever_the_daemon_is_killed(tm
     assert record["tags"] == {"zone": "north"}
     assert names(house.processed) == ["a.jpg", "a.jpg.tags.json"]
     assert not house.waiting()
+
+
+def test_an_image_that_is_put_back_with_its_filed_tags_has_them_again(tmp_path: Path) -> None:
+    """Who tries another model moves both back from `processed`."""
+    house = House(tmp_path, {"watch": [{"path": "inbox", "sidecar_wait_seconds": 0}]})
+    shutil.copyfile(PHOTOS[0], house.inbox / "a.jpg")
+    (house.inbox / "a.json").write_text('{"zone": "north"}')
+    try:
+        for _ in range(2):
+            house.spawn("--once")
+            assert house.ended() == 0
+            assert names(house.processed) == ["a.jpg", "a.jpg.tags.json"]
+            for name in names(house.processed):
+                (house.processed / name).rename(house.inbox / name)
+    finally:
+        house.kill()
+    assert [record["tags"] for record in house.records()] == [{"zone": "north"}] * 2

@@ -1,5 +1,6 @@
 """Tags: what an image's name says of it, and a JSON file beside it."""
 
+import codecs
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ import msgspec
 
 from dropsight.config.name_patterns import name_pattern
 from dropsight.errors import ImageError, MachineError
-from dropsight.files.original import NAME_BYTES
+from dropsight.files.original import NAME_BYTES, TAGS_SUFFIX
 from dropsight.images.opening import Bounds
 from dropsight.inference.image_records import UNTAGGED, Tagged
 from dropsight.intake.folder import SIDECAR_SUFFIX, DropFolder
@@ -29,11 +30,12 @@ _LAYOUTS = {12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%f"}
 
 
 class TagFile(NamedTuple):
-    """What lies beside an image; `fault` is why it cannot be read."""
+    """What lies beside an image; `fault` is why it cannot be read, `changed_ns` its time of change."""
 
     name: str
     data: bytes = b""
     fault: str | None = None
+    changed_ns: int = 0
 
     @property
     def is_whole(self) -> bool:
@@ -57,8 +59,11 @@ class TagFile(NamedTuple):
 
 
 def sidecar_names(name: str) -> tuple[str, ...]:
-    """Return the names that an image's sidecar may have, the first that is there being it."""
-    names = name + SIDECAR_SUFFIX, os.path.splitext(name)[0] + SIDECAR_SUFFIX
+    """Return the names that an image's sidecar may have, the first that is there being it.
+
+    The last is the one that it is filed by: who puts an image back to have it classified anew brings both.
+    """
+    names = name + SIDECAR_SUFFIX, os.path.splitext(name)[0] + SIDECAR_SUFFIX, name + TAGS_SUFFIX
     return tuple(each for each in names if len(os.fsencode(each)) <= NAME_BYTES)
 
 
@@ -93,12 +98,20 @@ def read_sidecar_of(folder: DropFolder, path: str) -> TagFile | None:
     for name in sidecar_names(os.path.basename(path)):
         try:
             with folder.open_image(os.path.join(os.path.dirname(path), name)) as file:
-                return TagFile(as_text(name), file.read(SIDECAR))
+                data = _unmarked(file.read(SIDECAR))
+                return TagFile(as_text(name), data, changed_ns=file.stat.st_ctime_ns)
         except FileNotFoundError:
             continue
         except (ImageError, MachineError) as error:
             return TagFile(as_text(name), fault=str(error))
     return None
+
+
+def _unmarked(data: bytes) -> bytes:
+    """Return as UTF-8 what Windows begins with a byte order mark."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace").encode()
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def _flat(told: Mapping[str, object], faults: list[str]) -> Iterator[tuple[str, Tag]]:
