@@ -17,10 +17,11 @@ from daemons import PHOTOS, House, running
 from dropsight.config import Watch
 from dropsight.config.name_patterns import LONGEST_SEARCHED, TooSlowError, name_pattern
 from dropsight.crashpoints import VARIABLE
+from dropsight.files import filesystems
 from dropsight.files.original import Original
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.readiness import seconds_to_sidecar, seconds_to_wait
+from dropsight.intake.readiness import Age, seconds_to_sidecar, seconds_to_wait
 from dropsight.intake.tagging import (
     LONGEST_TEXT,
     MOST_TAG_BYTES,
@@ -236,29 +237,79 @@ def watches(**more: object) -> list[dict[str, object]]:
     return [{"path": "inbox", **common}, {"path": "spent", "after": "delete", **common}]
 
 
+def seen(image: Path, *, seconds_ago: float) -> Candidate:
+    folder = DropFolder.open(Watch(path=image.parent, sidecar_wait_seconds=5.0))
+    since = time.monotonic() - seconds_ago
+    return Candidate(folder, str(image), closed=True, ready_at=0.0, since=since)
+
+
+def seconds_left(candidate: Candidate, age: Age, *, once: bool = False) -> float:
+    """For its sidecar, once the image is whole."""
+    with Path(candidate.path).open("rb") as file:
+        stat = os.fstat(file.fileno())
+        assert seconds_to_wait(candidate, file.fileno(), stat, age) == 0
+    return seconds_to_sidecar(candidate, stat, age, once=once)
+
+
 def test_a_slow_upload_does_not_use_up_the_time_in_which_its_sidecar_may_come(tmp_path: Path) -> None:
     """It had no tags, and where its name was used again, the next image had them."""
-    folder = DropFolder.open(Watch(path=tmp_path, sidecar_wait_seconds=5.0))
     (image := tmp_path / "slow.mp4").write_bytes(b"half")
-    candidate = Candidate(folder, str(image), closed=True, ready_at=0.0, since=time.monotonic() - 60)
-
-    def seconds_left() -> float:
-        with image.open("rb") as file:
-            stat = os.fstat(file.fileno())
-            assert seconds_to_wait(candidate, file.fileno(), stat, age) == 0
-        return seconds_to_sidecar(candidate, stat, age)
+    candidate = seen(image, seconds_ago=60)
 
     def age(stamp: float) -> float:
         return time.time() - stamp
 
-    seconds_left()
+    seconds_left(candidate, age)
     candidate.still_since -= 60
     with image.open("ab") as file:
         file.write(b" and half")
-    assert seconds_left() > 0
+    assert seconds_left(candidate, age) > 0
     candidate.still_since -= 60
     image.chmod(0o600)
-    assert seconds_left() == 0, "whoever touches it again and again holds up nothing"
+    assert seconds_left(candidate, age) == 0, "whoever touches it again and again holds up nothing"
+
+
+def test_nor_does_a_writer_who_closes_it_long_after_its_last_byte(tmp_path: Path) -> None:
+    """It has stood still since."""
+    (image := tmp_path / "held.mp4").write_bytes(b"all of it")
+    candidate = seen(image, seconds_ago=60)
+
+    def age(_: float) -> float:
+        return 60.0
+
+    with image.open("ab"), image.open("rb") as file:
+        assert seconds_to_wait(candidate, file.fileno(), os.fstat(file.fileno()), age) > 0
+    assert seconds_left(candidate, age) > 0
+
+
+def old(_: float) -> float:
+    return 1e6
+
+
+def test_a_sidecar_is_waited_for_though_its_image_has_the_times_of_its_original(tmp_path: Path) -> None:
+    (image := tmp_path / "old.jpg").write_bytes(b"all of it")
+    assert seconds_left(seen(image, seconds_ago=1), old) > 0
+    assert seconds_left(seen(image, seconds_ago=60), old) == 0, "it lay there before a start"
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_waited_for"),
+    [("vfat", True), ("fuseblk", True), ("fuse.sshfs", True), ("nfs4", True), ("ext4", False)],
+)
+def test_a_sidecar_is_waited_for_where_nothing_tells_since_when_its_image_has_been_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, kind: str, is_waited_for: bool
+) -> None:
+    """FAT and sshfs keep no time of change, and the clock of a share may be behind."""
+    (image := tmp_path / "old.jpg").write_bytes(b"all of it")
+    device = image.stat().st_dev
+    mounts = f"1 0 {os.major(device)}:{os.minor(device)} / {tmp_path} rw - {kind} none rw\n"
+    (tmp_path / "mounts").write_text(mounts)
+    monkeypatch.setattr(filesystems, "MOUNTS", tmp_path / "mounts")
+    candidate = seen(image, seconds_ago=1e6)
+    assert (seconds_left(candidate, old) > 0) is is_waited_for
+    assert seconds_left(candidate, old, once=True) == 0
+    candidate.still_since -= 60
+    assert seconds_left(candidate, old) == 0
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -80,11 +81,11 @@ def numbers_anew(folder: str) -> bool:
     return any(_is_remote(kind) or kind in _FAT for kind in file_systems(folder))
 
 
-def _devices_of_shares() -> frozenset[int]:
-    """Return the numbers (`st_dev`) of all network shares that are mounted, without touching any."""
+def _devices_of(is_wanted: Callable[[str], bool]) -> frozenset[int]:
+    """Return the numbers (`st_dev`) of all that is mounted of such kinds, without touching any."""
     devices = set[int]()
     for line in MOUNTS.read_bytes().splitlines():
-        if _is_remote(line.partition(b" - ")[2].split()[0].decode()):
+        if is_wanted(line.partition(b" - ")[2].split()[0].decode()):
             major, _, minor = line.split()[2].partition(b":")
             devices.add(os.makedev(int(major), int(minor)))
     return frozenset(devices)
@@ -153,6 +154,7 @@ class Shares:
 
     def __init__(self) -> None:
         self._devices: frozenset[int] = frozenset()
+        self._fat: frozenset[int] = frozenset()
         self._next_look = 0.0
         self._latest: dict[int, tuple[float, float]] = {}
         """By device, the latest time of a change that was seen there, and when, in monotonic seconds."""
@@ -162,8 +164,15 @@ class Shares:
         if (now := time.monotonic()) >= self._next_look:
             self._next_look = now + LOOK_SECONDS
             with suppress(OSError):  # no descriptor is to be had: those of before are still there
-                self._devices = _devices_of_shares()
+                self._devices, self._fat = _devices_of(_is_remote), _devices_of(_FAT.__contains__)
         return stat.st_dev in self._devices
+
+    def may_tell_no_arrival(self, stat: os.stat_result) -> bool:
+        """Whether this file's time of change may be of before it came: its original's, or of a clock behind.
+
+        FAT and sshfs keep none, and tell the time of its content.
+        """
+        return self.hold(stat) or stat.st_dev in self._fat
 
     def saw(self, stat: os.stat_result) -> None:
         """Take note of what time it is there, if it is one."""

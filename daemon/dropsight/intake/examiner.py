@@ -18,20 +18,12 @@ from dropsight.images.opening import ImageFile
 from dropsight.inference import image_records, pipeline
 from dropsight.inference.image_records import UNTAGGED, Drop
 from dropsight.inference.planning import Plan
+from dropsight.intake import readiness
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate, digest_of, wants_digest
 from dropsight.intake.closed_folders import Refusals
 from dropsight.intake.in_hand import InHand, Suspect
 from dropsight.intake.links import inode
-from dropsight.intake.readiness import (
-    Age,
-    seconds_to_next_part,
-    seconds_to_sidecar,
-    seconds_to_wait,
-    seconds_young,
-    still_seconds,
-    wait_for_next_part,
-)
 from dropsight.intake.tagging import tags_of
 from dropsight.intake.trying_alone import TRIED_ALONE, Suspects, refusal
 from dropsight.names import as_text
@@ -88,7 +80,7 @@ class ExaminerParts(msgspec.Struct, frozen=True):
     refusals: Refusals
     ledger: OnRecord
     heartbeats: Heartbeats
-    age_of: Age
+    age_of: readiness.Age
     max_age: float | None
     once: bool
     clips: bool = False
@@ -117,7 +109,7 @@ class Examiner(Generic[Taken]):
 
     def seconds_to_wait(self, candidate: Candidate, file: ImageFile) -> float:
         """Return 0 when the file is complete, else after how long to look again."""
-        return seconds_to_wait(candidate, file.fd, file.stat, self._age_of)
+        return readiness.seconds_to_wait(candidate, file.fd, file.stat, self._age_of)
 
     def examine(self, candidate: Candidate, plan: Plan) -> Taken | Refused | None:
         suspect = self._in_hand.suspect(candidate.path) if self._in_hand.suspects else None
@@ -150,7 +142,7 @@ class Examiner(Generic[Taken]):
             self._wait_for_a_right(candidate)
             return None
         # What was touched just before it was read may be half of what is to come.
-        wait = wait_for_next_part(candidate, drop.stat, self._age_of, error, once=self._once)
+        wait = readiness.wait_for_next_part(candidate, drop.stat, self._age_of, error, once=self._once)
         if (young := max(young, wait)) > 0:
             self._backlog.postpone(candidate, seconds=young)
             return None
@@ -160,15 +152,7 @@ class Examiner(Generic[Taken]):
         self, candidate: Candidate, file: ImageFile, plan: Plan, suspect: Suspect | None
     ) -> Taken | Refused | None:
         self._refusals.opened(candidate.path)
-        wait = self.seconds_to_wait(candidate, file) or seconds_to_next_part(candidate)
-        if wait := wait or seconds_to_sidecar(candidate, file.stat, self._age_of):
-            self._backlog.postpone(candidate, seconds=wait)
-            return None
-        candidate.digest = None
-        # Its writer may have written and gone since it was opened: the id and the filing go by what is read.
-        file.look_again()
-        if self._ledger.holds(candidate, file.stat, gets_on=partial(self.gets_on, candidate)):
-            self._backlog.drop(candidate)
+        if self._is_not_to_be_taken(candidate, file):
             return None
         drop = drop_of(candidate, file.stat, plan.device)
         age_seconds = time.monotonic() - candidate.since
@@ -187,17 +171,32 @@ class Examiner(Generic[Taken]):
         except ImageError as error:
             return self.refuse(candidate, drop, error, plan, young=self.seconds_young(candidate, file))
 
+    def _is_not_to_be_taken(self, candidate: Candidate, file: ImageFile) -> bool:
+        """Put off what is not whole or waits for its sidecar, and drop what is on record."""
+        wait = self.seconds_to_wait(candidate, file) or readiness.seconds_to_next_part(candidate)
+        if not wait:
+            candidate.digest = None
+            # Its writer may have written and gone since it was opened: id and filing go by what is read.
+            file.look_again()
+            if self._ledger.holds(candidate, file.stat, gets_on=partial(self.gets_on, candidate)):
+                self._backlog.drop(candidate)
+                return True
+            wait = readiness.seconds_to_sidecar(candidate, file.stat, self._age_of, once=self._once)
+        if wait:
+            self._backlog.postpone(candidate, seconds=wait)
+        return wait > 0
+
     def gets_on(self, candidate: Candidate) -> None:
         """It takes long, and is not hanging."""
         self._heartbeats.beat(self._name, at=candidate.path)
 
     def seconds_young(self, candidate: Candidate, file: ImageFile) -> float:
         """Return for how long a file that does not decode is still given the benefit of the doubt."""
-        return seconds_young(candidate, file.stat, self._age_of)
+        return readiness.seconds_young(candidate, file.stat, self._age_of)
 
     def seconds_still(self, candidate: Candidate, file: ImageFile) -> float:
         """Return for how long it has not changed."""
-        return still_seconds(candidate, file.stat, self._age_of)
+        return readiness.still_seconds(candidate, file.stat, self._age_of)
 
     def _is_put_off(self, candidate: Candidate, suspect: Suspect) -> bool:
         """What was in hand at two deaths waits until this life has lasted: they may have been others' doing.
@@ -250,7 +249,7 @@ class Examiner(Generic[Taken]):
         except OSError:  # of a closed folder
             still = LONGEST_SECONDS
         else:
-            still = still_seconds(candidate, stat, self._age_of)
+            still = readiness.still_seconds(candidate, stat, self._age_of)
         if still >= candidate.folder.settings.settle_seconds:
             self._refusals.closed(candidate.folder, candidate.path)
         self._backlog.postpone(candidate, seconds=min(max(still, SHORTEST_SECONDS), LONGEST_SECONDS))
@@ -288,7 +287,7 @@ class ImageExaminer(Examiner[Examined]):
     def was_young(self, image: Examined) -> float:
         """Return for how long it had the benefit of the doubt, if any, as of when it was read."""
         candidate, since = image.candidate, time.monotonic() - image.read_at
-        still = still_seconds(candidate, image.drop.stat, self._age_of) - since
+        still = readiness.still_seconds(candidate, image.drop.stat, self._age_of) - since
         return max(candidate.folder.settings.settle_seconds - still, 0.0)
 
 

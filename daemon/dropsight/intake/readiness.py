@@ -61,6 +61,8 @@ def seconds_to_wait(candidate: Candidate, fd: int, stat: os.stat_result, age_of:
     # NFS and SMB refuse a lease where the server grants no cache; else it tells of our own writers alone.
     found: Writer = "unknown" if candidate.folder.shares.hold(stat) else writer(fd)
     candidate.held_by_writer = found == "present"
+    if candidate.held_by_writer:  # who has written all of it may close it long after
+        candidate.still_since = time.monotonic()
     candidate.grew = candidate.grew or candidate.held_by_writer
     if found == "none" or (found == "unknown" and (candidate.closed or still >= settle)):
         return 0.0
@@ -100,17 +102,28 @@ def wait_for_next_part(
     return seconds_to_next_part(candidate)
 
 
-def seconds_to_sidecar(candidate: Candidate, stat: os.stat_result, age_of: Age) -> float:
+def seconds_to_sidecar(candidate: Candidate, stat: os.stat_result, age_of: Age, *, once: bool) -> float:
     """Read the sidecar where one is wanted; return 0, or after how long to look for it again.
 
-    It is waited for since the image was last seen to change, or came here; one that is not whole yet is, too.
+    One that is not whole yet is waited for, too.
     """
     wait = candidate.folder.settings.sidecar_wait_seconds
     if wait is None:
         return 0.0
-    candidate.sidecar = read_sidecar_of(candidate.folder, candidate.path)
-    if candidate.sidecar and candidate.sidecar.is_whole:
+    sidecar = candidate.sidecar = read_sidecar_of(candidate.folder, candidate.path)
+    if sidecar and sidecar.is_whole:
         return 0.0
-    known_since = max(candidate.since, candidate.still_since)
-    waited = max(time.monotonic() - known_since, age_of(stat.st_ctime))
-    return max(min(wait - waited, _SIDECAR_SECONDS), 0.0)
+    return max(min(wait - _waited_seconds(candidate, stat, age_of, once=once), _SIDECAR_SECONDS), 0.0)
+
+
+def _waited_seconds(candidate: Candidate, stat: os.stat_result, age_of: Age, *, once: bool) -> float:
+    """Return for how long its sidecar has been waited for: since the image was last seen to change.
+
+    Before it was seen first it has waited, too, so that a start goes on at once with what lay there; but for
+    uploads, and where nothing tells since when it has been there.
+    """
+    now = time.monotonic()
+    seen = now - candidate.still_since
+    if candidate.grew or (candidate.folder.shares.may_tell_no_arrival(stat) and not once):
+        return seen
+    return max(seen, min(now - candidate.since, age_of(stat.st_ctime)))
