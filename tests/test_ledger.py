@@ -381,6 +381,9 @@ def test_an_image_that_its_writer_goes_on_with_while_it_is_read_is_read_again(
             os.utime(path, (1e9, 1e9))
             return False
 
+        def knows_its_name(self, _candidate: Candidate) -> bool:
+            return False
+
     backlog, folder = Backlog(), DropFolder.open(Watch(path=inbox, after=after))
     engine = open_engine(Config())
     backlog.hint(folder, str(path), closed=True)

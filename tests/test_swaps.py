@@ -92,6 +92,9 @@ class Around:
         gets_on()
         return False
 
+    def knows_its_name(self, _candidate: Candidate) -> bool:
+        return False
+
     def try_alone(self, _path: str) -> Verdict:
         return "survived"
 

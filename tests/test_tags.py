@@ -322,6 +322,21 @@ def test_a_sidecar_of_windows_is_read(tmp_path: Path, encoding: str) -> None:
     assert sidecar.tags() == {"zone": "Süd"}
 
 
+def test_where_images_stay_one_whose_name_is_used_again_gets_its_own_tags(tmp_path: Path) -> None:
+    """Those of the image before it lie there until its own come."""
+    watch = {"path": "inbox", "after": "keep", "sidecar_wait_seconds": 3600}
+    with running(tmp_path, watch=[watch]) as house:
+        image, sidecar = house.inbox / "latest.jpg", house.inbox / "latest.jpg.json"
+        for number, photo in enumerate(PHOTOS[:2]):
+            shutil.copyfile(photo, house.inbox / "part")
+            (house.inbox / "part").rename(image)
+            wait_until(lambda: house.counters()["waiting"] == 1)
+            assert len(house.records()) == number
+            sidecar.write_text(json.dumps({"number": number}))
+            house.until(lambda number=number: len(house.records()) == number + 1)  # type: ignore[misc]
+    assert [record["tags"] for record in house.records()] == [{"number": 0}, {"number": 1}]
+
+
 def test_a_sidecar_that_comes_after_its_image_is_waited_for_and_goes_where_the_image_goes(
     tmp_path: Path,
 ) -> None:

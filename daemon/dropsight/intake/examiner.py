@@ -48,6 +48,9 @@ class OnRecord(Protocol):
         `gets_on` is called with each piece that has to be read of it to tell.
         """
 
+    def knows_its_name(self, candidate: Candidate) -> bool:
+        """Whether an image that stays in its folder, perhaps another, is on record by this path."""
+
 
 class Examined(msgspec.Struct, frozen=True):
     """An image that is whole, new and read, on its way to being decoded.
@@ -181,7 +184,10 @@ class Examiner(Generic[Taken]):
             if self._ledger.holds(candidate, file.stat, gets_on=partial(self.gets_on, candidate)):
                 self._backlog.drop(candidate)
                 return True
-            wait = readiness.seconds_to_sidecar(candidate, file.stat, self._age_of, once=self._once)
+            is_named_again = partial(self._ledger.knows_its_name, candidate)
+            wait = readiness.seconds_to_sidecar(
+                candidate, file.stat, self._age_of, once=self._once, is_named_again=is_named_again
+            )
         if wait:
             self._backlog.postpone(candidate, seconds=wait)
         return wait > 0

@@ -59,6 +59,15 @@ class Ledger:
             return False
         return self._is_the_same(folder, found, path, stat, gets_on)
 
+    def knows_its_name(self, candidate: Candidate) -> bool:
+        """See `intake.examiner.OnRecord`."""
+        try:
+            return candidate.folder.settings.after == "keep" and self._reader().at(candidate.path) is not None
+        except DamagedError:
+            raise
+        except StoreError:  # the recorder finds out as well, and waits
+            return False
+
     def skips(self, folder: DropFolder, path: str, stat: os.stat_result) -> bool:
         """Whether a scan may pass by this path. It reads no file: other folders wait for its end."""
         if self._refuses(folder, path):
