@@ -143,6 +143,32 @@ def saying_no(target_port: int, forbidden: bytes) -> Iterator[SayingNo]:
         running.close()
 
 
+class Pretending(HangingUp):
+    """Takes nothing but what is on topics with one of these; of MQTT 3.1.1, as Mosquitto 2.0.11 is.
+
+    It acknowledges what it throws away, and hangs up.
+    """
+
+    def __init__(self, target_port: int, *allowed: bytes) -> None:
+        self._allowed = allowed
+        super().__init__(target_port, b"")
+
+    def _hangs_up_on(self, packet: bytes) -> bool:
+        return packet[0] & 0xF0 == PUBLISH and not any(each in _spoken_of(packet) for each in self._allowed)
+
+    def _last_word(self, packet: bytes) -> bytes:
+        return b"\x40\x02" + _number(packet, _spoken_of(packet)) if packet[0] & 0x02 else b""
+
+
+@contextmanager
+def pretending(target_port: int, *allowed: bytes) -> Iterator[Pretending]:
+    running = Pretending(target_port, *allowed)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
 class OftenHangingUp(HangingUp):
     """Closes the connection on each tenth message, whatever it is."""
 

@@ -21,7 +21,7 @@ from dropsight.sinks.mqtt.forbidden import (
 )
 from dropsight.sinks.mqtt.in_flight import JUST_NOW_SECONDS, InFlight
 from dropsight.sinks.mqtt.suspects import HELD_LOSSES, SUBSCRIBING, SuspectMessages
-from proxies import Proxy, hanging_up, proxy, saying_no
+from proxies import Proxy, hanging_up, pretending, proxy, saying_no
 
 pytestmark = pytest.mark.broker
 
@@ -275,6 +275,66 @@ def test_records_arrive_on_a_connection_that_lasts_where_a_broker_refuses_discov
             assert "another client" not in house.daemon_log()
         finally:
             house.kill()
+
+
+@pytest.mark.slow
+def test_a_connection_lasts_in_the_end_where_a_broker_acknowledges_what_it_throws_away_and_hangs_up(
+    tmp_path: Path,
+) -> None:
+    """Each was lost over what had just been acknowledged, and records waited for up to five minutes."""
+    kinds = ("/info", "/stats", "/state/#", "/problem/#", "homeassistant/#")
+    with (
+        mosquitto(tmp_path) as broker,
+        pretending(broker.port, b"/result/", b"/availability") as strict,
+        Subscriber(broker.port, "#") as subscriber,
+    ):
+        house = House(tmp_path, {"mqtt": {"url": strict.url, "protocol": "3.1.1"}})
+        house.under = bounded_by("dropsight.sinks.backoff", LONGEST_SECONDS=0.2)
+        try:
+            house.start()
+            drops = Drops(house)
+            for camera in ("front", "yard", "gate", "shed"):
+                drops.drop(camera)
+            wait_until(lambda: sorted(forbidden_kinds(house)) == sorted(kinds))
+            hung_up = strict.hung_up
+            drops.drop("front", count=LATER)
+            wait_until(lambda: len(subscriber.topics("/result/")) == 4 + LATER)
+            assert strict.hung_up == hung_up
+        finally:
+            house.kill()
+
+
+def forbidden_kinds(house: House) -> list[str]:
+    """What is skipped, and held back no more."""
+    reasons = (each.partition(": ") for each in house.status()["mqtt"]["reasons"])
+    return [
+        topic.removeprefix("dropsight/test") for topic, _, why in reasons if why == "it disconnects on this"
+    ]
+
+
+def test_what_is_acknowledged_as_the_last_before_a_loss_is_at_fault_where_nothing_says_no(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def losses(*, reliable: bool = False, after: float = 0.0, then: int | None = None) -> list[object]:
+        suspects, found = SuspectMessages(), list[object]()
+        for _ in range(HELD_LOSSES + 1):
+            flight = InFlight(suspects, reliable=reliable)
+            for mid, key in ((1, "beside"), (2, "no"), (3, then)):
+                if key is not None:
+                    flight.began(mid, key)
+                    flight.ended([mid])
+            now[0] += after
+            found += flight.lost()
+        assert not suspects.suspects("beside")
+        return found
+
+    assert losses() == ["no"]
+    assert losses(reliable=True) == []
+    assert losses(after=JUST_NOW_SECONDS) == []
+    assert losses(then=7) == []
 
 
 def refused(suspects: SuspectMessages, *keys: str | int, beside: str = "beside") -> InFlight:

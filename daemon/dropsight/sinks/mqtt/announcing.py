@@ -182,7 +182,7 @@ class Announcer:
         return is_suspect
 
     def _wait_until_all_landed(self) -> None:
-        """For as long as it gets on, and a while; raises SinkError for a loss."""
+        """For as long as it gets on, and a while; raises SinkError for a loss, as may come just behind."""
         count, deadline = len(self._flight), time.monotonic() + self._patience_seconds
         while self._flight and (left := min(deadline - time.monotonic(), self._seconds_left())) > 0:
             self._settle(self._connection.acknowledged(timeout=left))
@@ -190,6 +190,8 @@ class Announcer:
                 count, deadline = len(self._flight), time.monotonic() + self._patience_seconds
         if time.monotonic() >= deadline and self._flight.let_go():
             self._patience_seconds = min(SILENT_SECONDS, ALONE_SECONDS)
+        while (left := min(self._flight.seconds_unsure(), self._seconds_left())) > 0:
+            self._settle(self._connection.acknowledged(timeout=left))
 
     def _has_place(self) -> bool:
         """Wait for one; of every two that are waited for, the first is a record's, if there is any.

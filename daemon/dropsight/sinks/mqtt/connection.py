@@ -121,6 +121,11 @@ class Connection:
         """Whether the broker takes one more beside those that it has not acknowledged (MQTT 5, 3.3.4)."""
         return self._client.has_place(self.offers.window)
 
+    @property
+    def tells_refusals(self) -> bool:
+        """Whether an acknowledgement may be a no; else brokers acknowledge what they throw away."""
+        return self._protocol == "5"
+
     def send(self) -> None:
         """Send what is queued, before there is something else to do than to wait."""
         self._network.send()

@@ -11,6 +11,8 @@ from dropsight.sinks.mqtt.suspects import READING, SUBSCRIBING, SuspectMessages
 DEPARTING = 0
 # Mosquitto 2.0.11 hangs up at once; another client of our name comes back after 0.75 s at the soonest.
 JUST_NOW_SECONDS = 0.25
+# So long the hanging up may come behind the acknowledgement of what it is for.
+CALM_SECONDS = 0.05
 # What is no message, and needs no place.
 ASKING = (SUBSCRIBING, READING)
 
@@ -19,11 +21,14 @@ class InFlight:
     """What is on the way on one connection, by the number that its acknowledgement will have.
 
     What is silent (QoS 0) has none: it has passed once something that was sent after it has. It is not
-    counted as being on the way.
+    counted as being on the way. Where acknowledgements are not `reliable` (MQTT 3.1.1 has no negative ones),
+    an announcement has passed once the connection has outlasted its own.
     """
 
-    def __init__(self, suspects: SuspectMessages) -> None:
-        self._suspects = suspects
+    def __init__(self, suspects: SuspectMessages, *, reliable: bool = True) -> None:
+        self._suspects, self._reliable = suspects, reliable
+        self._unsure: str | None = None
+        """The announcement that was acknowledged last, while the connection may yet be lost over it."""
         self._keys: dict[int, str | int] = {}
         self._silent: dict[str, int] = {}
         self._began_at, self._landed_at = time.monotonic(), -math.inf
@@ -78,10 +83,13 @@ class InFlight:
         """How long until one that was held back may be sent, infinity where none is known to be."""
         if self._released:  # those that nobody has told since make room
             return 0.0
+        if self._held and self._unsure:
+            return self.seconds_unsure()
         return min(map(self.seconds_held, self._held), default=math.inf)
 
     def release(self) -> bool:
         """Tell whether announcements that were held back may be sent now: all are to be told again."""
+        self._trust(after=CALM_SECONDS)
         self._released = set()
         self._released = {key for key in self._held if self.seconds_held(key) <= 0}
         self._held -= self._released
@@ -130,11 +138,31 @@ class InFlight:
             if mid in refused:
                 self._note_refusal(key)
             else:
-                self._refused.clear()
-                self._suspects.passed(key)
-                self.takes_records |= isinstance(key, int)
-                self.takes_others |= isinstance(key, int) or not key.startswith(ASKING)
+                self._note_acknowledgement(key)
         return landed
+
+    def _note_acknowledgement(self, key: str | int) -> None:
+        self._trust(after=0.0)  # the broker has said something since
+        self._refused.clear()
+        if self._reliable or isinstance(key, int) or key.startswith(ASKING):
+            self._passed(key)
+        else:
+            self._unsure = key
+
+    def seconds_unsure(self) -> float:
+        """How long until what was acknowledged last has passed as well."""
+        self._trust(after=CALM_SECONDS)
+        return max(self._landed_at + CALM_SECONDS - time.monotonic(), 0.0) if self._unsure else 0.0
+
+    def _trust(self, *, after: float) -> None:
+        if self._unsure and time.monotonic() - self._landed_at >= after:
+            self._passed(self._unsure)
+            self._unsure = None
+
+    def _passed(self, key: str | int) -> None:
+        self._suspects.passed(key)
+        self.takes_records |= isinstance(key, int)
+        self.takes_others |= isinstance(key, int) or not key.startswith(ASKING)
 
     def _note_refusal(self, key: str | int) -> None:
         if isinstance(key, int) or not key.startswith(ASKING):
@@ -162,7 +190,9 @@ class InFlight:
         """Take note of it, and return what is set aside now: of records that were refused, that is known."""
         if self._refused:
             return self.lost_over({key for key in self._refused if isinstance(key, str)})
-        return self.lost_over({key for key in self._keys.values() if key != self.offered})
+        keys = {key for key in self._keys.values() if key != self.offered}
+        self._trust(after=0.0 if any(isinstance(key, int) for key in keys) else JUST_NOW_SECONDS)
+        return self.lost_over(keys | {self._unsure} if self._unsure else keys)
 
     def waited(self) -> None:
         """Take note, as the connection is lost, of what was held back though the broker took others."""

@@ -50,7 +50,7 @@ class Session:
         self._next_stats = self._calm_at = 0.0
         self._told_busy = False
         self._warned_at = -REMIND_SECONDS
-        self._flight = InFlight(parts.suspects)
+        self._flight = InFlight(parts.suspects, reliable=connection.tells_refusals)
         self._announcer = Announcer(
             connection,
             self._flight,
