@@ -17,7 +17,7 @@ from disks import LoopDisk, why_no_disk
 from dropsight.config import Retention
 from dropsight.crashpoints import VARIABLE
 from dropsight.errors import ErrorCode, StoreError
-from dropsight.files.beneath import open_folder
+from dropsight.files.beneath import Top, open_folder
 from dropsight.files.disk import BLOCK_BYTES
 from dropsight.intake.clock import Clock
 from dropsight.journal import filed
@@ -420,6 +420,20 @@ def test_a_folder_that_the_config_names_is_no_other_one_that_was_moved(cupboard:
     assert cupboard.rows() == before
     Sweeper(Clock(), frozenset()).sweep_place(folder.processed, NO_BOUND, cupboard.shelf, remembered_from=0)
     assert cupboard.rows() == before, "as something was filed there before"
+
+
+def test_a_folder_of_an_inbox_keeps_what_was_filed_there_though_some_of_it_was_moved(
+    cupboard: Cupboard,
+) -> None:
+    """Known elsewhere, the rest of it would be new images."""
+    cupboard.put("a.jpg", "b.jpg")
+    (elsewhere := cupboard.desk.root / "elsewhere").mkdir()
+    (cupboard.processed / "a.jpg").rename(elsewhere / "a.jpg")
+    before, sweep = cupboard.rows(), (Top.at(elsewhere), NO_BOUND, cupboard.shelf)
+    Sweeper(Clock(), frozenset(), lambda _: True).sweep_place(*sweep, remembered_from=0)
+    assert cupboard.rows() == before
+    Sweeper(Clock(), frozenset()).sweep_place(*sweep, remembered_from=0)
+    assert not cupboard.rows()
 
 
 class Cut(FiledImages):

@@ -106,6 +106,14 @@ class FiledImages:
                 return
             yield place
 
+    def has(self, place: bytes, name: bytes, there: os.stat_result) -> bool:
+        """Whether what lies by this name was filed there, as far as size and time tell."""
+        with translated(self._path):
+            rows = self._db.execute(
+                "SELECT size, mtime_ns FROM shelf WHERE place = ? AND name = ?", (place, name)
+            ).fetchall()
+        return any(is_as(there, *row) for row in rows)
+
     def oldest(self, place: bytes) -> int | None:
         with translated(self._path):
             found = self._db.execute("SELECT min(seq) FROM shelf WHERE place = ?", (place,))

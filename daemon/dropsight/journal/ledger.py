@@ -1,10 +1,13 @@
 """Which files that stay in their folders are on record."""
 
+import logging
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -14,20 +17,25 @@ from dropsight.errors import DamagedError, ImageError, StoreError
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
+from dropsight.journal.filed import OVERLAY_SUFFIX, FiledImages
 from dropsight.journal.kept_files import BATCH, Kept, KeptChanges, KeptReader, digest_of_file
+from dropsight.names import as_text
 from dropsight.records import drop_id
 
 # A file that is not there may be on a disk that is not.
 MISSED_SECONDS = 30 * 86_400.0
 MOST_MISSED = 500_000
+_OVERLAY = re.compile(rf".*\.[0-9a-f]{{12}}{re.escape(OVERLAY_SUFFIX)}")
+
+log = logging.getLogger(__name__)
 
 
 class Ledger:
     """Thread-safe: one reader per thread.
 
     What stays for good: all in a folder with `after: keep`, and what is larger than an image may be where it
-    cannot be filed away. `refuses` tells of images that are to stay where they are for now; `note` takes the
-    journal's news.
+    cannot be filed away. `refuses` tells of images that are to stay where they are for now, `is_filed` of
+    those that were filed in a folder which is an inbox's by now; `note` takes the journal's news.
     """
 
     def __init__(
@@ -37,9 +45,11 @@ class Ledger:
         device: str,
         note: Callable[[KeptChanges], None],
         refuses: Callable[[DropFolder, str], bool] = lambda *_: False,
+        is_filed: Callable[[str, os.stat_result], bool] = lambda *_: False,
         max_bytes: int = sys.maxsize,
     ) -> None:
-        self._journal, self._device, self._note, self._refuses = journal, device, note, refuses
+        self._journal, self._device, self._note = journal, device, note
+        self._refuses, self._is_filed = refuses, is_filed
         self._max_bytes = max_bytes
         self._local = threading.local()
 
@@ -48,7 +58,7 @@ class Ledger:
     ) -> bool:
         """See `intake.examiner.OnRecord`; as an image, nothing is read that is too large for one."""
         folder, path = candidate.folder, candidate.path
-        if self._refuses(folder, path):
+        if self._refuses(folder, path) or self._is_filed(path, stat):
             return True
         found = self._known(folder, path, stat)
         if not isinstance(found, Kept):
@@ -70,7 +80,7 @@ class Ledger:
 
     def skips(self, folder: DropFolder, path: str, stat: os.stat_result) -> bool:
         """Whether a scan may pass by this path. It reads no file: other folders wait for its end."""
-        if self._refuses(folder, path):
+        if self._refuses(folder, path) or self._is_filed(path, stat):
             return True
         return folder.settings.after == "keep" and self._known(folder, path, stat) is True
 
@@ -165,6 +175,50 @@ class Ledger:
             self._local.reader = KeptReader(self._journal)
         reader: KeptReader = self._local.reader
         return reader
+
+
+class FormerPlaces:
+    """Folders in an inbox that the config named for what is filed, and no longer does: that is on record.
+
+    Thread-safe: one connection per thread. Most inboxes have none such, and nothing is asked for.
+    """
+
+    def __init__(self, journal: Path, folders: Sequence[DropFolder]) -> None:
+        """Raises StoreError."""
+        self._journal, self._local = journal, threading.local()
+        with closing(FiledImages(journal)) as shelf:
+            known = list(map(os.fsdecode, shelf.places()))
+        self._places = [place for place in known if is_watched(place, folders)]
+        for place in self._places:
+            text = "%s was processed or failed: what was filed there is passed by, and nothing deletes it"
+            log.warning(text, as_text(place))
+
+    def hold(self, path: str, stat: os.stat_result) -> bool:
+        """Whether this is what was filed there, by its name, size and time, or an overlay of it."""
+        return any(
+            path.startswith(place + os.sep) and self._holds(place, path, stat) for place in self._places
+        )
+
+    def _holds(self, place: str, path: str, stat: os.stat_result) -> bool:
+        if _OVERLAY.fullmatch(path):
+            return True
+        try:
+            return self._shelf().has(os.fsencode(place), os.fsencode(path[len(place) + 1 :]), stat)
+        except DamagedError:
+            raise
+        except StoreError:  # the recorder finds out as well, and waits
+            return False
+
+    def _shelf(self) -> FiledImages:
+        if not hasattr(self._local, "shelf"):
+            self._local.shelf = FiledImages(self._journal)
+        shelf: FiledImages = self._local.shelf
+        return shelf
+
+
+def is_watched(place: str, folders: Sequence[DropFolder]) -> bool:
+    """Whether this is a folder within an inbox, from which images are taken."""
+    return any(folder.reaches(place) for folder in folders if place != folder.root)
 
 
 def former_at(folder: DropFolder, path: str, record_id: str, *, device: str, repeat: int = 0) -> Kept | None:

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from stat import S_ISDIR
 from types import TracebackType
@@ -78,6 +78,8 @@ class Sweeper(msgspec.Struct):
     clock: Clock
     in_use: frozenset[str] | None = None
     """The places that the config names, none of which was moved; None where not all are known."""
+    stays: Callable[[str], bool] = lambda _: False
+    """Whether what was filed in a place that the config no longer names is asked for there."""
     _told: set[str] = msgspec.field(default_factory=set)
 
     def sweep(self, folder: DropFolder, shelf: FiledImages, *, remembered_from: int) -> int:
@@ -136,12 +138,13 @@ class Sweeper(msgspec.Struct):
             return
         here = os.fsencode(place.path)
         for former in list(shelf.places()):
-            if former == here or os.fsdecode(former) in self.in_use:
+            path = os.fsdecode(former)
+            if former == here or path in self.in_use or self.stays(path):
                 continue
             rows, first = shelf.newest(former), shelf.oldest(here)
             is_before = first is None or (bool(rows) and rows[0].seq < first)
             if is_before and any(_is_copied(place, row) for row in rows):
-                log.info("%s was %s: what was filed there is known again", place.path, os.fsdecode(former))
+                log.info("%s was %s: what was filed there is known again", place.path, path)
                 shelf.move(former, here)
 
     def _is_too_old(self, row: Shelved, retention: Retention) -> bool:

@@ -26,7 +26,7 @@ from dropsight.intake.slow_inboxes import SlowInboxes
 from dropsight.intake.starts import CrashNote, Starts
 from dropsight.intake.turns import Turns
 from dropsight.intake.walk_guard import WalkGuard
-from dropsight.journal.ledger import Ledger
+from dropsight.journal.ledger import FormerPlaces, Ledger
 from dropsight.journal.marks import BURSTS, History, Mark, mark_of_bursts
 from dropsight.journal.recorder import Recorder
 from dropsight.journal.recorder_parts import RecorderContext
@@ -156,6 +156,7 @@ def _recording(
         device=config.device,
         note=recorder.note_kept,
         refuses=recorder.refuses,
+        is_filed=FormerPlaces(journal, exclusive.folders).hold,
         max_bytes=config.limits.max_bytes,
     )
     housekeeper = Housekeeper(

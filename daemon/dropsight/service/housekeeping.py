@@ -12,7 +12,7 @@ from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.empty_folders import remove_empty
 from dropsight.journal.filed import FiledImages
-from dropsight.journal.ledger import Ledger
+from dropsight.journal.ledger import Ledger, is_watched
 from dropsight.journal.recorder import Recorder
 from dropsight.journal.retention import Sweeper
 
@@ -43,7 +43,10 @@ class Housekeeper:
         self._folders, self._ledger, self._recorder = folders, ledger, recorder
         self._journal, self._remembers = journal, remembers
         in_use = _places(folders) if all_there else None
-        self._clock, self._sweeper, self._all_there = clock, Sweeper(clock, in_use), all_there
+        self._clock, self._all_there = clock, all_there
+        self._sweeper = Sweeper(
+            clock, in_use, lambda place: is_watched(place, folders) and Path(place).is_dir()
+        )
         self._upto = recorder.newest
         """What was filed from here on, the recorder notes."""
 

@@ -1,0 +1,56 @@
+"""What was filed in a folder of the inbox that the config names no longer."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemons import PHOTOS, House, running
+
+ELSEWHERE = {"processed": "processed", "failed": "failed"}
+
+
+def settings(**watch: str) -> dict[str, Any]:
+    overlays = {"below_confidence": 1.0, "every": 1}
+    return {"explain": overlays, "watch": [{"path": "inbox", **watch}]}
+
+
+def named(house: House) -> list[str]:
+    return sorted(record["image_path"] for record in house.records())
+
+
+def begun_again(house: House) -> None:
+    assert house.stop() == 0
+    house.start()
+
+
+def reloaded(house: House) -> None:
+    house.ask("reload")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", ["move", "keep", "delete"])
+@pytest.mark.parametrize("changed", [begun_again, reloaded])
+def test_what_was_filed_in_the_inbox_is_not_recorded_again_where_the_config_names_another_place(
+    tmp_path: Path, after: str, changed: Callable[[House], None]
+) -> None:
+    """All of it was, as of a camera `done`; with `delete`, it went."""
+    done = tmp_path / "inbox" / "done"
+    with running(tmp_path, **settings(processed="inbox/done", failed="inbox/bad")) as house:
+        shutil.copyfile(PHOTOS[0], house.inbox / "photo.jpg")
+        (house.inbox / "broken.jpg").write_bytes(b"no picture")
+        house.until(lambda: len(named(house)) == 2 and not list(house.inbox.glob("*.jpg")))
+        house.until(lambda: len(list(done.iterdir())) == 2, what="the photo and its overlay")
+        before = {path: path.read_bytes() for path in done.iterdir()}
+        house.configure(settings(after=after, **ELSEWHERE))
+        changed(house)
+        house.until(lambda: "bad was processed or failed" in house.daemon_log())
+        shutil.copyfile(PHOTOS[1], done / "new.jpg")
+        house.until(lambda: len(named(house)) > 2)
+        house.ask("rescan")
+        shutil.copyfile(PHOTOS[2], house.inbox / "last.jpg")
+        house.until(lambda: "last.jpg" in named(house))
+        assert named(house) == ["broken.jpg", "done/new.jpg", "last.jpg", "photo.jpg"]
+        assert {path: path.read_bytes() for path in before} == before
