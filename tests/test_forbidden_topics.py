@@ -304,6 +304,78 @@ def test_a_connection_lasts_in_the_end_where_a_broker_acknowledges_what_it_throw
             house.kill()
 
 
+@pytest.mark.slow
+def test_a_camera_whose_records_a_broker_acknowledges_and_hangs_up_on_costs_no_connection_in_the_end(
+    tmp_path: Path,
+) -> None:
+    """Each had all records wait for a second: where it sent more than one a second, ever longer."""
+    kinds = (b"availability", b"info", b"stats", b"state/", b"problem/", b"result/front", b"homeassistant/")
+    with (
+        mosquitto(tmp_path) as broker,
+        pretending(broker.port, *kinds) as strict,
+        Subscriber(broker.port) as subscriber,
+    ):
+        house = House(tmp_path, {"mqtt": {"url": strict.url, "protocol": "3.1.1"}})
+        house.under = bounded_by("dropsight.sinks.backoff", LONGEST_SECONDS=0.2)
+        try:
+            house.start()
+            drops, arrived = Drops(house), 0
+            while "kind of secret" not in house.status()["troubles"].get("records", ""):
+                arrived += 1
+                drops.drop("secret")
+                drops.drop("front")
+                wait_until(lambda arrived=arrived: len(set(subscriber.topics("/result/front"))) == arrived)  # type: ignore[misc]
+            hung_up, aside = strict.hung_up, set_aside(house)
+            drops.drop("secret", count=LATER)
+            drops.drop("front")
+            wait_until(lambda: set_aside(house) == aside + LATER)
+            wait_until(lambda: len(set(subscriber.topics("/result/front"))) == arrived + 1)
+            assert strict.hung_up == hung_up
+        finally:
+            house.kill()
+
+
+def test_records_that_are_acknowledged_before_a_loss_are_doubted_only_while_others_are_taken() -> None:
+    """Else a broker that hangs up on everything it acknowledges would get none any more."""
+    topics, front = ForbiddenTopics(), ("ok", "front")
+    for _ in range(9 * FEW):
+        topics.doubted(TOPIC)
+        topics.doubted(front)
+    assert not topics.rests(TOPIC)
+    for _ in range(FEW):
+        assert not topics.rests(TOPIC)
+        topics.taken(front)
+        topics.doubted(TOPIC)
+    assert topics.rests(TOPIC)
+    assert not topics.rests(front)
+    topics.taken(TOPIC)
+    for _ in range(9):
+        topics.doubted(TOPIC)
+        topics.taken(TOPIC)
+    assert not topics.rests(TOPIC)
+
+
+def test_a_loss_is_for_a_record_that_was_acknowledged_only_just_after_it_with_nothing_on_the_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def cause(*, reliable: bool = False, after: float = 0.0, then: str | None = None) -> int | None:
+        flight = InFlight(SuspectMessages(), reliable=reliable)
+        flight.began(1, 7)
+        flight.ended([1])
+        if then:
+            flight.began(2, then)
+        now[0] += after
+        return flight.lost_over_acknowledged()
+
+    assert cause() == 7
+    assert cause(reliable=True) is None
+    assert cause(after=JUST_NOW_SECONDS) is None
+    assert cause(then="on the way") is None
+
+
 def forbidden_kinds(house: House) -> list[str]:
     """What is skipped, and held back no more."""
     reasons = (each.partition(": ") for each in house.status()["mqtt"]["reasons"])

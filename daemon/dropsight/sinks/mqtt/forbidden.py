@@ -34,6 +34,8 @@ class ForbiddenTopics:
         """Of each status those of which some were set aside since one of that was taken."""
         self._good: dict[Topic, None] = {}
         """Those of which the last was taken."""
+        self._takes_others = False
+        """Whether any was taken since one was doubted."""
         self._at: dict[Topic, float] = {}
         self._rests: dict[Topic, float] = {}
         self._tried_again_at: dict[Topic, float] = {}
@@ -51,6 +53,15 @@ class ForbiddenTopics:
         if len(self._aside) > MOST:
             self._forget(next(iter(self._aside)))
 
+    def doubted(self, topic: Topic) -> None:
+        """One was acknowledged, and the connection lost at once, as it is where brokers hang up on anything.
+
+        So it counts only where they take others meanwhile, and does no more once this is taken.
+        """
+        if self._takes_others:
+            self.set_aside(topic)
+        self._takes_others = False
+
     def _rest(self, topic: Topic) -> None:
         self._at[topic] = time.monotonic()
         if topic in self and not self._rests_alone(topic):  # else it was on the way by then
@@ -58,6 +69,7 @@ class ForbiddenTopics:
             self._rests[topic], self._tried_again_at[topic] = rest, time.monotonic() + rest
 
     def taken(self, topic: Topic) -> None:
+        self._takes_others = True
         self._forget(topic)
         self._forget((topic[0], EVERY))
         self._cameras.pop(topic[0], None)

@@ -22,13 +22,13 @@ class InFlight:
 
     What is silent (QoS 0) has none: it has passed once something that was sent after it has. It is not
     counted as being on the way. Where acknowledgements are not `reliable` (MQTT 3.1.1 has no negative ones),
-    an announcement has passed once the connection has outlasted its own.
+    an announcement has passed once the connection has outlasted its own. A record has at once, and is told.
     """
 
     def __init__(self, suspects: SuspectMessages, *, reliable: bool = True) -> None:
         self._suspects, self._reliable = suspects, reliable
-        self._unsure: str | None = None
-        """The announcement that was acknowledged last, while the connection may yet be lost over it."""
+        self._unsure: str | int | None = None
+        """What was acknowledged last, while the connection may yet be lost over it."""
         self._keys: dict[int, str | int] = {}
         self._silent: dict[str, int] = {}
         self._began_at, self._landed_at = time.monotonic(), -math.inf
@@ -83,7 +83,7 @@ class InFlight:
         """How long until one that was held back may be sent, infinity where none is known to be."""
         if self._released:  # those that nobody has told since make room
             return 0.0
-        if self._held and self._unsure:
+        if self._held and self._unsure is not None:
             return self.seconds_unsure()
         return min(map(self.seconds_held, self._held), default=math.inf)
 
@@ -144,20 +144,30 @@ class InFlight:
     def _note_acknowledgement(self, key: str | int) -> None:
         self._trust(after=0.0)  # the broker has said something since
         self._refused.clear()
-        if self._reliable or isinstance(key, int) or key.startswith(ASKING):
+        if isinstance(key, int) or self._reliable or key.startswith(ASKING):
             self._passed(key)
-        else:
+        if not self._reliable and (isinstance(key, int) or not key.startswith(ASKING)):
             self._unsure = key
 
     def seconds_unsure(self) -> float:
         """How long until what was acknowledged last has passed as well."""
         self._trust(after=CALM_SECONDS)
-        return max(self._landed_at + CALM_SECONDS - time.monotonic(), 0.0) if self._unsure else 0.0
+        if self._unsure is None:
+            return 0.0
+        return max(self._landed_at + CALM_SECONDS - time.monotonic(), 0.0)
+
+    @property
+    def unsure_record(self) -> int | None:
+        """The record that was acknowledged last, while the connection may yet be lost over it."""
+        self._trust(after=JUST_NOW_SECONDS)
+        return self._unsure if isinstance(self._unsure, int) else None
 
     def _trust(self, *, after: float) -> None:
-        if self._unsure and time.monotonic() - self._landed_at >= after:
+        if self._unsure is None or time.monotonic() - self._landed_at < after:
+            return
+        if isinstance(self._unsure, str):
             self._passed(self._unsure)
-            self._unsure = None
+        self._unsure = None
 
     def _passed(self, key: str | int) -> None:
         self._suspects.passed(key)
@@ -192,7 +202,11 @@ class InFlight:
             return self.lost_over({key for key in self._refused if isinstance(key, str)})
         keys = {key for key in self._keys.values() if key != self.offered}
         self._trust(after=0.0 if any(isinstance(key, int) for key in keys) else JUST_NOW_SECONDS)
-        return self.lost_over(keys | {self._unsure} if self._unsure else keys)
+        return self.lost_over(keys | {self._unsure} if isinstance(self._unsure, str) else keys)
+
+    def lost_over_acknowledged(self) -> int | None:
+        """Return the record that it can only have been lost over, if it was for what was sent."""
+        return None if self._keys else self.unsure_record
 
     def waited(self) -> None:
         """Take note, as the connection is lost, of what was held back though the broker took others."""

@@ -47,6 +47,8 @@ class RecordSession:
         self._settled, self._skipped = set[int](), set[int]()
         self._sent: dict[int, Topic] = {}
         """What those that are not settled in order yet were sent as."""
+        self._unsure: dict[int, Topic] = {}
+        """The one, if any, that is acknowledged, and that the connection may yet be lost over."""
         self._has_offered = False
         self._newest = 0
         """The last of those that the broker has acknowledged: others are settled as they are not for it."""
@@ -70,7 +72,7 @@ class RecordSession:
     @property
     def need_not_be_alone(self) -> bool:
         """Whether one is through, and each that a connection may have been lost over; or there are none."""
-        if self._flight.is_offering:
+        if self._flight.is_offering or self.seconds_to_calm:
             return False
         return not self._order or (self.passed and self._order[0] > self._suspected_upto)
 
@@ -88,6 +90,11 @@ class RecordSession:
         """Whether any that a connection may have been lost over is yet to be taken."""
         return self._acknowledged < self._suspected_upto
 
+    @property
+    def seconds_to_calm(self) -> float:
+        """How long the next one waits where it has to be alone: also with what the last may bring about."""
+        return self._flight.seconds_unsure() if self.have_suspects else 0.0
+
     def _publish_next(self) -> bool:
         if not self._connection.has_place:
             return False
@@ -100,7 +107,7 @@ class RecordSession:
             self._offer_another(self._waiting[0])
             return False
         first = self._order[0] if self._order else self._waiting[0].seq
-        if first <= self._suspected_upto and self._flight:
+        if first <= self._suspected_upto and (self._flight or self.seconds_to_calm):
             return False
         self._publish(self._waiting.popleft())
         return True
@@ -181,7 +188,8 @@ class RecordSession:
     def _send(self, delivery: Delivery) -> bool:
         """Tell whether it is small enough. No older one is retained in the place of one that went ahead."""
         settings, is_event = self._parts.settings, delivery.status == "event"
-        topic, line = self._events.of(delivery) if is_event else self._record(delivery)
+        record = self._topics.record(delivery.status, delivery.camera), delivery.line
+        topic, line = self._events.of(delivery) if is_event else record
         retain = settings.retain and delivery.status == "ok"
         retain = retain and self._parts.cameras.watch.remembers(delivery.camera)
         retain = retain and delivery.camera not in self._parts.suspects.ahead.values()
@@ -200,9 +208,6 @@ class RecordSession:
             crashpoints.reach("after_publish")
         return mid is not None
 
-    def _record(self, delivery: Delivery) -> tuple[str, bytes]:
-        return self._topics.record(delivery.status, delivery.camera), delivery.line
-
     def _skip(self, seq: int) -> None:
         self._skipped.add(seq)
         if self._order and self._order[0] == seq:  # one that went before its turn is not in there
@@ -218,8 +223,7 @@ class RecordSession:
             self._parts.suspects.went_ahead(
                 {each: self._sent[each][1] for each in seqs if each == self._flight.offered}
             )
-            for seq in seqs:
-                self._parts.forbidden.taken(self._sent[seq])
+        self._note_what_is_taken(seqs)
         if self._move_on() and seqs:
             self._say_what_is_forbidden()
         if others:
@@ -229,6 +233,18 @@ class RecordSession:
         if self._is_told and (seqs or others):
             self._is_told = False
             self._parts.troubles.cleared(CONNECTION)
+
+    def _note_what_is_taken(self, seqs: Sequence[int]) -> None:
+        known = self._unsure | {seq: self._sent[seq] for seq in seqs}
+        self._unsure = {seq: topic for seq, topic in known.items() if seq == self._flight.unsure_record}
+        for seq in known.keys() - self._unsure.keys():
+            self._parts.forbidden.taken(known[seq])
+
+    def doubt_the_last(self) -> None:
+        """The broker has hung up: perhaps on what it acknowledged, as some of MQTT 3.1.1 do."""
+        if (seq := self._flight.lost_over_acknowledged()) in self._unsure:
+            self._parts.forbidden.doubted(self._unsure[seq])
+            self._say_what_is_forbidden()
 
     def refuse(self, seq: int, reason: str) -> None:
         """A no counts as a hanging up, which some brokers do after it; raises SinkError.

@@ -125,6 +125,7 @@ class Session:
                 return
             until_end = self._parts.ending.deadline - time.monotonic()
             timeout = min(until_end, REMIND_SECONDS, self._records.seconds_to_look())
+            timeout = min(timeout, self._records.seconds_to_calm or timeout)
             self._settle(self._connection.acknowledged(timeout=timeout))
 
     def _look_whether_it_works(self) -> None:
@@ -133,6 +134,7 @@ class Session:
             self._works = self._parts.works()
 
     def _blame(self) -> None:
+        self._records.doubt_the_last()
         for key in self._flight.lost():
             if isinstance(key, int):
                 self._records.set_aside(key, "the broker disconnected on it")
