@@ -131,3 +131,19 @@ def test_a_place_without_room_for_the_finished_images_of_one_inbox_holds_up_no_o
         (disk / "ballast").unlink()
         wait_until(lambda: not any((tmp_path / "full").iterdir()))
         assert len(house.records()) == MANY + 1
+
+
+@pytest.mark.slow
+def test_a_camera_whose_folder_in_processed_is_full_by_itself_holds_up_no_other_s(tmp_path: Path) -> None:
+    """A disk of its own, or FAT's bound of a folder: what waited beside its images waited with them."""
+    processed = small_disk(tmp_path / "processed", size="16m")
+    with processed as disk, small_disk(disk / "full") as own, running(tmp_path) as house:
+        ballast, _ = fill(disk), fill(own)
+        for number in range(40):
+            for camera in ("full", "other"):
+                (house.inbox / camera).mkdir(exist_ok=True)
+                shutil.copyfile(PHOTOS[0], house.inbox / camera / f"{number}.jpg")
+        house.until(lambda: len(house.records()) == 80)
+        ballast.unlink()
+        house.until(lambda: not list((house.inbox / "other").iterdir()))
+        assert len(list((house.inbox / "full").iterdir())) == 40

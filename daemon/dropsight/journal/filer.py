@@ -24,7 +24,7 @@ from dropsight.journal.gone_images import Gone, GoneImages, is_bare
 from dropsight.journal.kept_files import Kept
 from dropsight.journal.mishaps import internal_error
 from dropsight.journal.near_places import NearPlaces
-from dropsight.journal.recording import LeftBehind, Recorded, filed_of, place_of, stays_as
+from dropsight.journal.recording import LeftBehind, Recorded, filed_of, held_up_with, stays_as
 from dropsight.journal.schema import Shelved
 from dropsight.names import as_text
 from dropsight.records import status_of
@@ -179,16 +179,16 @@ class Filer:
     def _attempts(self, recorded: Sequence[Recorded]) -> Iterator[Attempt]:
         """Try each.
 
-        Where a place is full or write-protected, one refusal speaks for all that would go there; where a
-        folder is closed, for all in it, and for nothing else.
+        Where a place is full or write-protected, one refusal speaks for all of a camera that would go there;
+        where a folder is closed, for all in it, and for nothing else.
         """
         full: dict[object, PlaceError] = {}
         for entry in recorded:
             self._heartbeats.beat(NAME)
             closed = self._closed and self._closed.get(os.path.dirname(entry.finished.path))
-            found = closed or (full and full.get(place_of(entry))) or self._try(entry)
+            found = closed or (full and full.get(held_up_with(entry))) or self._try(entry)
             if isinstance(found, PlaceError):
-                full[place_of(entry)] = found
+                full[held_up_with(entry)] = found
             yield Attempt(entry, found)
 
     def _sort(self, attempts: Iterable[Attempt], *, told: bool) -> list[Recorded]:

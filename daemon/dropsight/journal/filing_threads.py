@@ -21,7 +21,7 @@ from dropsight.journal.filing import PlaceError
 from dropsight.journal.filing_recorded import Placed, RecordedFiling
 from dropsight.journal.gone_images import Gone, is_bare
 from dropsight.journal.inbox_threads import InboxThreads, Work
-from dropsight.journal.recording import LeftBehind, Recorded, filed_of, place_of
+from dropsight.journal.recording import LeftBehind, Recorded, filed_of, held_up_with
 from dropsight.journal.schema import Shelved
 from dropsight.names import as_text
 from dropsight.status.heartbeats import Heartbeats
@@ -153,7 +153,7 @@ class _InboxFiling:
 
     def work(self, jobs: Sequence[Recorded | LeftBehind]) -> float | None:
         """File these away; return in how many seconds to sync what was moved."""
-        # Copying to a full disk costs as much as to an empty one: once for all that wait.
+        # Copying to a full disk costs as much as to an empty one: once for all of a camera that wait.
         full: dict[object, PlaceError] = {}
         for each in jobs:
             if self._results.over:
@@ -161,9 +161,9 @@ class _InboxFiling:
             job = self._found(each) if isinstance(each, LeftBehind) else each
             if job is None:
                 continue
-            found = full.get(place_of(job)) or self._filing.whole(job, self._results.gets_on)
+            found = full.get(held_up_with(job)) or self._filing.whole(job, self._results.gets_on)
             if isinstance(found, PlaceError):
-                full[place_of(job)] = found
+                full[held_up_with(job)] = found
             elif not (found == "away" or isinstance(found, StoreError)):
                 self._is_out(job, found)
             self._results.attempts.put(Attempt(job, found, apart=True))

@@ -218,8 +218,16 @@ def stays_as(finished: Finished) -> Kept:
 
 
 def place_of(entry: Recorded) -> tuple[DropFolder, bool]:
-    """Where it goes: images of one place are held up by the same."""
+    """Where it goes."""
     return entry.finished.candidate.folder, status_of(entry.finished.record) == "ok"
+
+
+def held_up_with(entry: Recorded) -> tuple[DropFolder, bool, str]:
+    """Return of which images what holds this one up holds up all.
+
+    Of no other camera: a folder may be a disk of its own there, or full by itself, as on FAT.
+    """
+    return *place_of(entry), entry.finished.record.camera
 
 
 def filed_of(entry: Recorded) -> Filed:
