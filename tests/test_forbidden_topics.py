@@ -17,6 +17,8 @@ from dropsight.sinks.mqtt.forbidden import (
     FIRST_REST_SECONDS,
     LONGEST_REST_SECONDS,
     MANY_CAMERAS,
+    MANY_DOUBTED,
+    TRIAL_SECONDS,
     ForbiddenTopics,
 )
 from dropsight.sinks.mqtt.in_flight import JUST_NOW_SECONDS, InFlight
@@ -353,6 +355,30 @@ def test_records_that_are_acknowledged_before_a_loss_are_doubted_only_while_othe
         topics.doubted(TOPIC)
         topics.taken(TOPIC)
     assert not topics.rests(TOPIC)
+
+
+def test_of_many_cameras_that_never_had_a_record_taken_one_doubt_is_enough_and_one_at_a_time_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of thirty, each cost three connections, and one more each minute, all in a row."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    topics, front, some = ForbiddenTopics(), ("ok", "front"), []
+    for number in range(MANY_DOUBTED + 2):
+        topics.taken(front)
+        some.append(("ok", f"{number}"))
+        topics.doubted(some[-1])
+    assert [each for each in some if topics.rests(each)] == some[MANY_DOUBTED - 1 :]
+    topics.taken(TOPIC)
+    topics.doubted(front)
+    assert not topics.rests(front)
+    now[0] += FIRST_REST_SECONDS
+    one, other = some[-2:]
+    assert not topics.rests(one)
+    topics.doubted(one)
+    assert topics.rests(other)
+    now[0] += TRIAL_SECONDS
+    assert not topics.rests(other)
 
 
 def test_a_loss_is_for_a_record_that_was_acknowledged_only_just_after_it_with_nothing_on_the_way(

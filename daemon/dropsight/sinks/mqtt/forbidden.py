@@ -12,9 +12,13 @@ Topic: TypeAlias = tuple[str, str]
 FEW = 3
 # So many cameras of one status: rules that leave it out hold for thousands.
 MANY_CAMERAS = 16
+# So many topics that were doubted, of which none was ever taken.
+MANY_DOUBTED = 9
 EVERY = ""  # no camera's name
 # So long none is tried, as each may cost a connection: some brokers hang up once they have said no.
 FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 60.0, 600.0
+# Of all that rest, one is tried in so long.
+TRIAL_SECONDS = 10.0
 # Of a camera that sends nothing any more nothing is said, either.
 FORGOTTEN_SECONDS = 86_400.0
 MOST, NAMED = 4_096, 8
@@ -34,11 +38,13 @@ class ForbiddenTopics:
         """Of each status those of which some were set aside since one of that was taken."""
         self._good: dict[Topic, None] = {}
         """Those of which the last was taken."""
-        self._takes_others = False
-        """Whether any was taken since one was doubted."""
+        self._taken = 0
+        self._doubts: dict[Topic, tuple[int, int]] = {}
+        """How many were doubted in a row, and what was taken in all as the last one counted."""
         self._at: dict[Topic, float] = {}
         self._rests: dict[Topic, float] = {}
         self._tried_again_at: dict[Topic, float] = {}
+        self._next_trial_at = 0.0
 
     def set_aside(self, topic: Topic) -> None:
         """The broker does not take a record of this."""
@@ -56,20 +62,31 @@ class ForbiddenTopics:
     def doubted(self, topic: Topic) -> None:
         """One was acknowledged, and the connection lost at once, as it is where brokers hang up on anything.
 
-        So it counts only where they take others meanwhile, and does no more once this is taken.
+        So it counts only where others were taken since the last that did, and no more once this is taken.
         """
-        if self._takes_others:
+        times, taken = self._doubts.pop(topic, (0, 0))
+        self._doubts[topic] = times, taken = times + (taken < self._taken), self._taken
+        if len(self._doubts) > MOST:
+            del self._doubts[next(iter(self._doubts))]
+        if times >= (1 if self._are_several and topic not in self._good else FEW):
+            self._aside[topic] = max(self._aside.pop(topic, 0), FEW - 1)
             self.set_aside(topic)
-        self._takes_others = False
+
+    @property
+    def _are_several(self) -> bool:
+        """Whether it goes by camera: then one is enough, of a camera that never had any taken."""
+        return len(self._doubts.keys() - self._good.keys()) >= MANY_DOUBTED
 
     def _rest(self, topic: Topic) -> None:
         self._at[topic] = time.monotonic()
         if topic in self and not self._rests_alone(topic):  # else it was on the way by then
             rest = min(2 * self._rests.get(topic, FIRST_REST_SECONDS / 2), LONGEST_REST_SECONDS)
             self._rests[topic], self._tried_again_at[topic] = rest, time.monotonic() + rest
+            self._next_trial_at = time.monotonic() + TRIAL_SECONDS
 
     def taken(self, topic: Topic) -> None:
-        self._takes_others = True
+        self._taken += 1
+        self._doubts.pop(topic, None)
         self._forget(topic)
         self._forget((topic[0], EVERY))
         self._cameras.pop(topic[0], None)
@@ -91,7 +108,8 @@ class ForbiddenTopics:
     def rests(self, topic: Topic) -> bool:
         """Whether none of this is to be tried for now."""
         is_all = topic not in self._good and self._rests_alone((topic[0], EVERY))
-        return is_all or self._rests_alone(topic)
+        waits_its_turn = self._aside.get(topic, 0) >= FEW and time.monotonic() < self._next_trial_at
+        return is_all or waits_its_turn or self._rests_alone(topic)
 
     def _rests_alone(self, topic: Topic) -> bool:
         return time.monotonic() < self._tried_again_at.get(topic, 0.0)
