@@ -22,6 +22,7 @@ from dropsight.files.original import Original
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.readiness import Age, seconds_to_sidecar, seconds_to_wait
+from dropsight.intake.sidecar_order import SidecarOrder
 from dropsight.intake.tagging import (
     LONGEST_TEXT,
     MOST_TAG_BYTES,
@@ -335,6 +336,51 @@ def test_where_images_stay_one_whose_name_is_used_again_gets_its_own_tags(tmp_pa
             sidecar.write_text(json.dumps({"number": number}))
             house.until(lambda number=number: len(house.records()) == number + 1)  # type: ignore[misc]
     assert [record["tags"] for record in house.records()] == [{"number": 0}, {"number": 1}]
+
+
+@pytest.mark.parametrize("after", ["move", "delete"])
+def test_one_sidecar_left_over_does_not_give_each_image_of_a_name_the_tags_of_the_one_before(
+    tmp_path: Path, after: str
+) -> None:
+    """The first has them; that one's own came later, and were the next one's, and so on."""
+    watch = {"path": "inbox", "after": after, "sidecar_wait_seconds": 3600}
+    with running(tmp_path, watch=[watch]) as house:
+        image, sidecar = house.inbox / "latest.jpg", house.inbox / "latest.jpg.json"
+        sidecar.write_text(json.dumps({"number": -1}))
+        shutil.copyfile(PHOTOS[0], image)
+        house.until(lambda: len(house.records()) == 1 and not list(house.inbox.iterdir()))
+        sidecar.write_text(json.dumps({"number": 0}))
+        for number, photo in enumerate(PHOTOS[1:3], start=1):
+            shutil.copyfile(photo, house.inbox / "part")
+            (house.inbox / "part").rename(image)
+            (house.inbox / f"{number}.jpg.json").write_text('{"other": true}')
+            shutil.copyfile(photo, house.inbox / f"{number}.jpg")
+            house.until(lambda number=number: len(house.records()) == 2 * number)  # type: ignore[misc]
+            assert image.exists()
+            sidecar.write_text(json.dumps({"number": number}))
+            house.until(lambda number=number: len(house.records()) == 2 * number + 1)  # type: ignore[misc]
+    assert [record["tags"].get("number") for record in house.records()] == [-1, None, 1, None, 2]
+
+
+def test_where_sidecars_come_first_images_whose_names_are_used_again_do_not_wait_for_long(
+    tmp_path: Path,
+) -> None:
+    order = SidecarOrder()
+    candidate = seen(tmp_path / "latest.jpg", seconds_ago=0)
+
+    def is_on_record(_candidate: Candidate) -> bool:
+        return False
+
+    doubted = []
+    for changed_ns in range(10, 60, 10):
+        doubted.append(order.is_doubtful(candidate, is_on_record))
+        candidate.sidecar = TagFile("latest.jpg.json", changed_ns=changed_ns - 1)
+        order.note(candidate, changed_ns)
+        order.note(candidate, changed_ns)
+    assert doubted == [False, True, True, True, False]
+    candidate.sidecar = TagFile("latest.jpg.json", changed_ns=61)
+    order.note(candidate, 60)
+    assert order.is_doubtful(candidate, is_on_record)
 
 
 def test_a_sidecar_that_comes_after_its_image_is_waited_for_and_goes_where_the_image_goes(
