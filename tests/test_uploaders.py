@@ -147,3 +147,19 @@ def test_a_camera_whose_folder_in_processed_is_full_by_itself_holds_up_no_other_
         ballast.unlink()
         house.until(lambda: not list((house.inbox / "other").iterdir()))
         assert len(list((house.inbox / "full").iterdir())) == 40
+
+
+@pytest.mark.slow
+def test_pictures_of_one_name_are_each_recorded_beside_others_that_wait_for_room(tmp_path: Path) -> None:
+    """One whose file was written over was tried as rarely as those: the pictures in between had no record."""
+    with small_disk(tmp_path / "processed", size="16m") as disk, running(tmp_path) as house:
+        ballast = fill(disk)
+        for number in range(3):
+            shutil.copyfile(PHOTOS[0], house.inbox / f"{number}.jpg")
+        house.until(lambda: len(house.records()) == 3)
+        for number in range(8):
+            shutil.copyfile(PHOTOS[number % 2], house.inbox / "part")
+            (house.inbox / "part").rename(house.inbox / "latest.jpg")
+            house.until(lambda number=number: len(house.records()) == 4 + number)  # type: ignore[misc]
+        ballast.unlink()
+        house.until(lambda: not list(house.inbox.iterdir()))

@@ -33,6 +33,7 @@ class Backlog(BacklogState):
             known.renamed = renamed
             if known.place in {"in_hand", "aside"}:
                 known.again, known.closed_again = True, known.closed_again or closed
+                known.renewed |= closed or renamed
             elif known.place == "postponed":
                 known.ahead = None
                 self._enqueue(known, closed=closed)
@@ -150,7 +151,7 @@ class Backlog(BacklogState):
             self.turns.alone_next(candidate.path, alone=alone)
             if candidate.again:
                 self._enqueue(candidate, closed=candidate.closed_again)
-                candidate.again = candidate.closed_again = False
+                candidate.again = candidate.closed_again = candidate.renewed = False
                 return
             candidate.closed = False
             if self._postponed.add(candidate, seconds=seconds):

@@ -38,6 +38,8 @@ class Candidate(msgspec.Struct, eq=False):
     due: float = 0.0
     again: bool = False
     closed_again: bool = False
+    renewed: bool = False
+    """Whether it was written over, as it seems, since it was taken in hand."""
     held_by_writer: bool = False
     signature: Signature | None = None
     grew: bool = False

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dropsight import crashpoints
 from dropsight.errors import StoreError
@@ -180,16 +180,22 @@ class Filer:
         """Try each.
 
         Where a place is full or write-protected, one refusal speaks for all of a camera that would go there;
-        where a folder is closed, for all in it, and for nothing else.
+        where a folder is closed, for all in it, and for nothing else. But what was written over since is
+        tried: the picture that has its name now waits for it.
         """
         full: dict[object, PlaceError] = {}
         for entry in recorded:
             self._heartbeats.beat(NAME)
-            closed = self._closed and self._closed.get(os.path.dirname(entry.finished.path))
-            found = closed or (full and full.get(held_up_with(entry))) or self._try(entry)
+            is_renewed = entry.finished.candidate.renewed
+            known = None if is_renewed or not (self._closed or full) else self._known(entry, full)
+            found = known or self._try(entry)
             if isinstance(found, PlaceError):
                 full[held_up_with(entry)] = found
             yield Attempt(entry, found)
+
+    def _known(self, entry: Recorded, full: Mapping[object, PlaceError]) -> PlaceError | FolderError | None:
+        """Return what is known to hold it up."""
+        return self._closed.get(os.path.dirname(entry.finished.path)) or full.get(held_up_with(entry))
 
     def _sort(self, attempts: Iterable[Attempt], *, told: bool) -> list[Recorded]:
         """Return what is stuck; the first refusal is told of, unless others are `told` of already."""

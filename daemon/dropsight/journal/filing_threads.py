@@ -161,7 +161,9 @@ class _InboxFiling:
             job = self._found(each) if isinstance(each, LeftBehind) else each
             if job is None:
                 continue
-            found = full.get(held_up_with(job)) or self._filing.whole(job, self._results.gets_on)
+            is_renewed = job.finished.candidate.renewed  # what has its name now waits for it
+            known = None if is_renewed else full.get(held_up_with(job))
+            found = known or self._filing.whole(job, self._results.gets_on)
             if isinstance(found, PlaceError):
                 full[held_up_with(job)] = found
             elif not (found == "away" or isinstance(found, StoreError)):
