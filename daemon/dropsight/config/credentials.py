@@ -5,10 +5,12 @@ import re
 import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from dropsight.bounded import SECRET_BYTES, read_bounded
+from dropsight.config.last_read import LAST_READ
 from dropsight.config.receivers import Mqtt, Notify, Web, Webhook
 from dropsight.config.tree import Config
 from dropsight.errors import ConfigError
@@ -98,6 +100,10 @@ def notify_urls(
 
 def token(web: Web) -> str | None:
     """The text of `token_file` without white space, None where there is none; raises ConfigError."""
+    return LAST_READ.read(web, partial(_token, web))
+
+
+def _token(web: Web) -> str | None:
     if web.token_file is None:
         return None
     found = _secret("web.token_file", web.token_file, "token").strip()

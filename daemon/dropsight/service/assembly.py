@@ -86,7 +86,6 @@ def assemble(
         slow = SlowInboxes(config.store.path.parent)
         slow.open(exclusive.folders)
         backlog = Backlog(order=config.queue.order, turns=turns, slow=slow)
-        look_at_secrets(config, monitoring.troubles)
         cameras = Changes(monitoring.urgent)
         watch = open_watch(config.cameras, exclusive.folders, config.store.path, changed=cameras)
         recording = _recording(config, exclusive, monitoring, backlog)
@@ -104,6 +103,7 @@ def assemble(
             config, exclusive, monitoring, recording, intake, in_force, watch, explanations
         )
         outlets = opening.outlets(cameras, lifecycle, reread, stack)
+        look_at_secrets(config, monitoring.troubles)
         recording.audience.admit(outlets.watching, outlets.followers, outlets.web, terminal)
         workers = _workers(
             in_force, monitoring, recording, backlog, outlets.watching, explanations, once=once

@@ -11,11 +11,13 @@ import msgspec
 
 from dropsight.classify.engine import open_engine_when_whole
 from dropsight.classify.work import InForce
-from dropsight.config import Config, open_to_all
+from dropsight.config import Config, open_to_all, token
+from dropsight.config.last_read import LAST_READ
 from dropsight.errors import ConfigError, DropsightError, ModelError, UntriedError
 from dropsight.intake.mute_inboxes import MuteInboxes
 from dropsight.service.followers import Followers
 from dropsight.service.lifecycle import Lifecycle
+from dropsight.sinks.sections import wanted as followers_of
 from dropsight.status.systemd import notify
 from dropsight.status.troubles import Troubles
 
@@ -33,11 +35,22 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 600.0
 
 
 def look_at_secrets(config: Config, troubles: Troubles) -> None:
-    """Have status and log name files that are open to all."""
-    if found := open_to_all(config):
+    """Have status and log name files that are open to all, or cannot be used since the last start."""
+    meanwhile = "until it is in order, what was read before the restart is used"
+    stale = [f"{fault}; {meanwhile}" for fault in LAST_READ.faults]
+    if found := stale + open_to_all(config):
         troubles.raised(SECRETS, DropsightError("; ".join(found)))
     else:
         troubles.cleared(SECRETS)
+
+
+def read_secrets(config: Config) -> None:
+    """Read what a daemon with this config would; raises ConfigError."""
+    LAST_READ.forget_refused()
+    for follower in followers_of(config):
+        follower.read()
+    if config.web:
+        token(config.web)
 
 
 class Reloader:
@@ -115,6 +128,7 @@ class Reloader:
             if publisher := self._followers.publisher:
                 publisher.announce_again()
             return f"model {engine.plan.spec.name} is in use"
+        read_secrets(config)
         self._lifecycle.request_restart(wanted)
         return "restarting with the new config"
 
@@ -123,6 +137,20 @@ class Reloader:
         self._followers.read_secrets()
         if self._web:
             self._web.read_token()
+        LAST_READ.note(())
+
+    def look_at_stale_secrets(self) -> None:
+        """Use the files that this start could not, as soon as they are in order."""
+        if not LAST_READ.faults:
+            return
+        with self._lock:
+            config = self._in_force.config
+            try:
+                read_secrets(config)  # first, for followers come in anew with what is read for them
+                self._read_secrets()
+            except ConfigError as error:
+                LAST_READ.note(error.faults)
+            look_at_secrets(config, self._troubles)
 
 
 def only_the_model_differs(config: Config, mine: Config) -> bool:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from dropsight.classify.resources import give_memory_back
 from dropsight.config import Config
+from dropsight.config.last_read import LAST_READ
 from dropsight.errors import ConfigError, DamagedError, InUseError, ModelError, StoreError, UntriedError
 from dropsight.files.filesystems import FSTAB, unmounted_above
 from dropsight.intake.mute_inboxes import MuteInboxes
 from dropsight.journal.rescue import needs_rescue, rescue
 from dropsight.service.daemon import Daemon
 from dropsight.service.lifecycle import Lifecycle
-from dropsight.service.reloading import Reread
+from dropsight.service.reloading import Reread, read_secrets
 from dropsight.sinks.sections import wanted
 from dropsight.sinks.terminal import Terminal
 from dropsight.status.systemd import EXTENSION_USEC, notify
@@ -75,7 +76,8 @@ def open_daemon(
     while True:
         try:
             answering = mute.answering(config)
-            daemon = _open(answering, reread, lifecycle, mute, once=once, terminal=terminal)
+            with LAST_READ.starting():
+                daemon = _open(answering, reread, lifecycle, mute, once=once, terminal=terminal)
             troubles.cleared("start")
             return daemon
         except (StoreError, UntriedError) as error:
@@ -94,7 +96,9 @@ def open_daemon(
 def _reread(config: Config, reread: Reread, troubles: Troubles) -> Config:
     """Somebody may have named a better disk."""
     try:
-        config = reread()
+        found = reread()
+        read_secrets(found)
+        config = found
         troubles.cleared("config")
     except ConfigError as error:
         troubles.raised("config", error)

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from dropsight import installing
 from dropsight.config import Config, Webhook, hook_headers, hook_name, redacted_hook
+from dropsight.config.last_read import LAST_READ
 from dropsight.errors import ConfigError, DropsightError, SinkError
 from dropsight.journal.marks import Mark
 from dropsight.journal.outbox import Delivery
@@ -41,7 +42,7 @@ def _wanted(hook: Webhook) -> FollowerSpec:
             name, receiver, context.outbox, context.troubles, to=shown, group=hook.batch, statuses=hook.on
         )
 
-    return FollowerSpec(mark, make, partial(_try, hook))
+    return FollowerSpec(mark, make, partial(HttpReceiver, hook), partial(_try, hook))
 
 
 def _try(hook: Webhook) -> str:
@@ -65,8 +66,8 @@ class HttpReceiver:
         if self._url.username is not None:
             pair = f"{unquote(self._url.username)}:{unquote(self._url.password or '')}"
             self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-        self._headers |= hook_headers(hook)
-        self._context = _context(hook) if self._url.scheme == "https" else None
+        headers, self._context = LAST_READ.read(hook, partial(_read, hook))
+        self._headers |= headers
         self._poster: Poster | None = None
 
     def take(self, group: Sequence[Delivery]) -> None:
@@ -116,6 +117,10 @@ class HttpReceiver:
             case status if 400 <= status < 500 and status not in _PASSING:
                 raise DeclinedError(said)
         raise LaterError(said, seconds=answer.wait_seconds)
+
+
+def _read(hook: Webhook) -> tuple[dict[str, str], ssl.SSLContext | None]:
+    return hook_headers(hook), _context(hook) if urlsplit(hook.url).scheme == "https" else None
 
 
 def _context(hook: Webhook) -> ssl.SSLContext:

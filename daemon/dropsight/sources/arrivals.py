@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dropsight.config import Config, Mqtt
+from dropsight.config import Config, Mqtt, redacted_url
 from dropsight.errors import ConfigError, StoreError
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.landing import Landing
 from dropsight.intake.source import SourceStatus
-from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sinks.mqtt.identity import own_id
 from dropsight.sources.former import FormerSessions
 from dropsight.sources.image_connection import MessageMemory
@@ -108,7 +107,7 @@ class MqttSource:
             trouble = "; ".join(self._faults.values()) or None
         return SourceStatus(
             name="mqtt",
-            place=", ".join([Broker.of(self._settings).shown, *(each.topics for each in self.sessions)]),
+            place=", ".join([redacted_url(self._settings.url), *(each.topics for each in self.sessions)]),
             connected=all(session.connected for session in self.sessions),
             received=sum(session.received for session in self.sessions),
             refused={reason: refused[reason] for reason in REASONS},

@@ -158,7 +158,8 @@ class ImageSession:
 
     def _connect(self) -> ImageConnection:
         """Connect by the first version of MQTT that the broker speaks; the password is read anew."""
-        self._broker = Broker.of(self._settings)
+        with suppress(ConfigError):  # of files that are just being renewed, the former content serves
+            self._broker = Broker.of(self._settings)
         spoken = (self._protocol,) if self._protocol else protocols(self._settings.protocol)
         for protocol in spoken:
             connection = ImageConnection(

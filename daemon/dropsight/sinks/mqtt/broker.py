@@ -1,12 +1,14 @@
 """The broker's address and credentials: the config's mqtt section, ready for use."""
 
 import ssl
+from functools import partial
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from dropsight.config import Mqtt, Tls, password, redacted_url
+from dropsight.config.last_read import LAST_READ
 from dropsight.errors import ConfigError
 
 Protocol = Literal["5", "3.1.1"]
@@ -43,7 +45,7 @@ class Broker(msgspec.Struct, frozen=True):
         """
         parts = urlsplit(mqtt.url)
         transport, port, encrypted = _SCHEMES[parts.scheme]
-        secret = password(mqtt)
+        secret, tls = LAST_READ.read(mqtt, partial(_read, mqtt, encrypted=encrypted))
         if secret is None:
             secret = credential
         return cls(
@@ -54,8 +56,12 @@ class Broker(msgspec.Struct, frozen=True):
             path=(parts.path or "/mqtt") + (f"?{parts.query}" if parts.query else ""),
             username=mqtt.username or (unquote(parts.username) if parts.username else None),
             password=secret if secret is not None else unquote(parts.password or "") or None,
-            tls=_context(mqtt.tls) if encrypted else None,
+            tls=tls,
         )
+
+
+def _read(mqtt: Mqtt, *, encrypted: bool) -> tuple[str | None, ssl.SSLContext | None]:
+    return password(mqtt), _context(mqtt.tls) if encrypted else None
 
 
 def _context(tls: Tls) -> ssl.SSLContext:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from dropsight import crashpoints
 from dropsight.config import Config, Mqtt
@@ -212,4 +213,5 @@ def followers(config: Config) -> list[FollowerSpec]:
     def make(context: FollowerContext) -> Publisher:
         return Publisher(mqtt, context, rules=_rules(config))
 
-    return [FollowerSpec(Mark("mqtt", mqtt.max_backlog, who="the broker", bound="mqtt.max_backlog"), make)]
+    mark = Mark("mqtt", mqtt.max_backlog, who="the broker", bound="mqtt.max_backlog")
+    return [FollowerSpec(mark, make, partial(Broker.of, mqtt))]

@@ -1,10 +1,12 @@
 """Who is told: the lines of a file are its targets, each on its own."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 
 from dropsight.config import Config, Notify, notify_urls
+from dropsight.config.last_read import LAST_READ
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -32,5 +34,6 @@ class Target(msgspec.Struct, frozen=True):
 def targets_of(config: Config, name: str, *, credentials: Mapping[str, str | None] = {}) -> list[Target]:
     """Read them; raises ConfigError. `credentials` are those that are known already."""
     settings = config.notify[name]
-    urls = notify_urls(name, settings, credential=credentials.get(name))
+    read = partial(notify_urls, name, settings, credential=credentials.get(name))
+    urls = LAST_READ.read((name, settings), read)
     return [Target(name, settings, place, url) for place, url in enumerate(urls, start=1)]
