@@ -31,6 +31,7 @@ from dropsight.intake.examiner import Examined, ExaminerParts, ImageExaminer, On
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import CLIPS, InHand
 from dropsight.intake.trying_alone import Suspects
+from dropsight.journal import kept_files
 from dropsight.journal import ledger as ledger_module
 from dropsight.journal.kept_files import Kept, KeptChanges, KeptReader
 from dropsight.journal.ledger import Ledger
@@ -235,6 +236,38 @@ def test_a_file_with_other_permissions_or_on_another_disk_is_known_by_its_conten
     assert known.untouched(path.stat())
 
 
+def test_a_file_whose_time_is_set_just_after_it_was_recorded_is_known_by_its_content(
+    tmp_path: Path, store: Journal
+) -> None:
+    """As FTP does (MFMT): it was recorded again at the next walk."""
+    path = record(store, tmp_path / "in" / "a.jpg")
+    os.utime(path, (1e9, 1e9))
+    assert Reading(store).holds(path, closed=False)
+    assert not Reading(store).holds(path, closed=True)  # its writer has just left
+    path.write_bytes(b"y")
+    os.utime(path, (1e9, 1e9))
+    assert not Reading(store).holds(path, closed=False)
+    path.write_bytes(b"x")
+    assert not Reading(store).holds(path, closed=False)
+
+
+@pytest.mark.slow
+def test_an_upload_that_stays_and_whose_time_is_set_once_it_is_on_record_has_one_record(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, watch=[{"path": "inbox", "after": "keep"}]) as house:
+        for number, photo in enumerate(PHOTOS[:3]):
+            image = house.inbox / f"{number}.jpg"
+            shutil.copyfile(photo, image)
+            house.until(lambda number=number: len(house.records()) == number + 1)  # type: ignore[misc]
+            os.utime(image, (1_790_000_000 + number,) * 2)
+        assert house.stop() == 0
+        house.start()
+        shutil.copyfile(PHOTOS[0], house.inbox / "last.jpg")
+        house.until(lambda: house.records()[-1]["image_path"].endswith("last.jpg"))
+        assert len(house.records()) == 4
+
+
 @pytest.mark.parametrize("grain_ns", [100, 10**3, 10**7, 10**9, 2 * 10**9])
 def test_a_copy_on_a_disk_that_cuts_times_is_known_by_its_content(
     tmp_path: Path, store: Journal, grain_ns: int
@@ -256,7 +289,7 @@ def test_a_copy_on_a_disk_that_cuts_times_is_known_by_its_content(
 
 
 def test_a_disk_of_local_times_is_known_by_its_content_in_another_time_zone(
-    tmp_path: Path, store: Journal
+    tmp_path: Path, store: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As FAT's are: with another time zone, a card was recorded once more."""
     hour_ns, time_ns = 3_600 * 10**9, 10**18
@@ -267,6 +300,7 @@ def test_a_disk_of_local_times_is_known_by_its_content_in_another_time_zone(
         os.utime(path, ns=(time_ns, time_ns))
         return Reading(store).holds(path, closed=closed)
 
+    monkeypatch.setattr(kept_files, "YOUNG_SECONDS", 0)
     assert not is_known(b"y", time_ns - 5 * hour_ns)
     assert not is_known(b"x", time_ns - 5 * hour_ns + 2 * 10**9)
     assert not is_known(b"x", time_ns + hour_ns, closed=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dropsight.intake.candidate import COARSEST_NS, digest_of_open
+from dropsight.intake.candidate import COARSEST_NS, YOUNG_SECONDS, digest_of_open
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.schema import connect, storable, translated
 
@@ -78,6 +78,18 @@ class Kept(msgspec.Struct, frozen=True):
         apart = abs(storable(stat.st_mtime_ns) - self.mtime_ns)
         is_coarse = self.mtime_ns % COARSEST_NS == 0
         return is_coarse and 0 < apart <= _MOST_APART_NS and apart % _QUARTER_NS == 0
+
+    def may_have_its_time_set(self, stat: os.stat_result) -> bool:
+        """Whether just its time may have been set since, as uploaders do once they have closed it (MFMT).
+
+        Who writes it anew leaves the time of that: but for who sets that too, it is the time of the change.
+        """
+        mtime_ns, changed_ns = storable(stat.st_mtime_ns), storable(stat.st_ctime_ns)
+        if self.digest is None or self.changed_ns is None or self.size != stat.st_size:
+            return False
+        is_whole = mtime_ns % 10**9 == 0 and changed_ns % 10**9 > 0
+        is_set = is_whole or abs(mtime_ns - changed_ns) > COARSEST_NS
+        return is_set and 0 < changed_ns - self.changed_ns < YOUNG_SECONDS * 10**9
 
     def untouched(self, stat: os.stat_result) -> bool:
         """Whether not even the content can be another: whoever sets a file's time back changes this one."""

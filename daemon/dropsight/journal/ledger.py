@@ -65,7 +65,8 @@ class Ledger:
             return found
         if stat.st_size > self._max_bytes and not candidate.is_clip:
             return False
-        if candidate.closed and found.is_shifted(stat):  # somebody has just written it
+        has_another_time = found.is_shifted(stat) or not found.as_recorded(stat)
+        if has_another_time and (candidate.closed or candidate.renamed):  # somebody has just written it
             return False
         return self._is_the_same(folder, found, path, stat, gets_on)
 
@@ -149,7 +150,7 @@ class Ledger:
         except StoreError:  # the recorder finds out as well, and waits
             return False
         if not kept.as_recorded(stat):
-            return False
+            return kept if kept.may_have_its_time_set(stat) else False
         return kept.untouched(stat) or kept
 
     def _is_the_same(
