@@ -1,4 +1,4 @@
-"""docs/bounds.md says what the code does, and docs/security.md which tests there are."""
+"""docs/bounds.md says what the code does, docs/security.md and docs/attacks.md which tests there are."""
 
 import importlib
 import re
@@ -61,10 +61,11 @@ def test_a_bound_that_is_told_is_the_one_in_force(row: list[str]) -> None:
     assert figure(told) == pytest.approx(in_force(source))
 
 
-NAMED = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", (ROOT / "docs" / "security.md").read_text())
+PAGES = "".join((ROOT / "docs" / page).read_text() for page in ("security.md", "attacks.md"))
+NAMED = re.findall(r"`(?:tests/)?(test_\w+\.py)(?:::(test_\w+))?`", PAGES)
 
 
-def test_every_test_that_the_security_page_names_is_there() -> None:
+def test_every_test_that_the_pages_on_security_name_is_there() -> None:
     assert len(NAMED) > 70
     for file, name in NAMED:
         assert f"def {name or 'test_'}" in (ROOT / "tests" / file).read_text(), (file, name)
