@@ -449,8 +449,12 @@ def test_signing_out_ends_the_cookie_wherever_there_is_a_copy_and_over_a_restart
     try:
         url = address(house)
         mine, other = ({"Cookie": cookie_of(sign_in(url, TOKEN))} for _ in range(2))
-        assert ask(url, "/api/stats", headers=mine).status == 200
-        ask(url, "/logout", method="POST", headers=mine, body=b"")
+        with stream(url, **mine) as events:
+            assert events.status == 200
+            wait_until(lambda: b"dropsight_web_streams 1.0" in ask(url, "/metrics", headers=mine).body)
+            ask(url, "/logout", method="POST", headers=mine, body=b"")
+            with contextlib.suppress(ConnectionError):
+                assert events.ended()
         assert ask(url, "/api/stats", headers=mine).status == 401
         assert ask(url, "/api/stats", headers=other).status == 200
         assert house.stop() == 0

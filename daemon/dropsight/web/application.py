@@ -55,7 +55,7 @@ async def serve(
     background = BackgroundWork(overviews.daemon.config.store.path)
     turns = AddressTurns()
     api = Api(overviews.daemon, overviews, background)
-    app = _application(api, access, turns)
+    app = _application(api, access, turns, hang_up=overviews.hub.hang_up)
     server = uvicorn.Server(_settings(app))
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_told_briefly())
@@ -112,9 +112,9 @@ def _settings(app: Starlette) -> uvicorn.Config:
     )
 
 
-def _application(api: Api, access: Access, turns: AddressTurns) -> Starlette:
+def _application(api: Api, access: Access, turns: AddressTurns, *, hang_up: Callable[[], None]) -> Starlette:
     pages = read_pages()
-    signin = SignIn(access, pages)
+    signin = SignIn(access, pages, hang_up=hang_up)
 
     async def dashboard(request: Request) -> Response:
         return pages["index.html"].answer(request)

@@ -1,7 +1,7 @@
 """The page on which a person enters the token, once."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
 
 from starlette.requests import ClientDisconnect, Request
@@ -21,8 +21,10 @@ _NOT_OURS = (
 
 
 class SignIn:
-    def __init__(self, access: Access, pages: Mapping[str, Page]) -> None:
-        self._access, self._pages = access, pages
+    """`hang_up` ends all streams: whose cookie is good comes back within seconds."""
+
+    def __init__(self, access: Access, pages: Mapping[str, Page], *, hang_up: Callable[[], None]) -> None:
+        self._access, self._pages, self._hang_up = access, pages, hang_up
 
     async def show(self, request: Request) -> Response:
         if self._access.admits(request.headers):
@@ -63,6 +65,7 @@ class SignIn:
             await aside(self._access.end, request.headers)
         except MachineError as error:
             return PlainTextResponse(f"You are still signed in: {error}", 503)
+        self._hang_up()
         answer = RedirectResponse("/login", status_code=303)
         answer.delete_cookie(self._access.cookie_name, httponly=True, samesite="strict")
         return answer
