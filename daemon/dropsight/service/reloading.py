@@ -48,7 +48,8 @@ def read_secrets(config: Config) -> None:
     """Read what a daemon with this config would; raises ConfigError."""
     LAST_READ.forget_refused()
     for follower in followers_of(config):
-        follower.read()
+        if follower.read:
+            follower.read()
     if config.web:
         token(config.web)
 

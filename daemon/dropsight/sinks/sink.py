@@ -81,15 +81,15 @@ class FollowerContext(msgspec.Struct, frozen=True):
 class FollowerSpec(NamedTuple):
     """A follower that the config asks for; `make` may raise ConfigError.
 
-    `read` only reads its secrets and certificates, and raises ConfigError where they cannot be used.
-
     `check` says in one line what `dropsight check` finds, raising DropsightError; None where it has its own.
+    `read` only reads its secrets and certificates, and raises ConfigError where they cannot be used; None
+    where it has none.
     """
 
     mark: Mark
     make: Callable[[FollowerContext], Follower]
-    read: Callable[[], object]
     check: Callable[[], str] | None = None
+    read: Callable[[], object] | None = None
 
 
 Section = Callable[[Config], Sequence[FollowerSpec]]

@@ -42,7 +42,7 @@ def _wanted(hook: Webhook) -> FollowerSpec:
             name, receiver, context.outbox, context.troubles, to=shown, group=hook.batch, statuses=hook.on
         )
 
-    return FollowerSpec(mark, make, partial(HttpReceiver, hook), partial(_try, hook))
+    return FollowerSpec(mark, make, check=partial(_try, hook), read=partial(HttpReceiver, hook))
 
 
 def _try(hook: Webhook) -> str:

@@ -214,4 +214,4 @@ def followers(config: Config) -> list[FollowerSpec]:
         return Publisher(mqtt, context, rules=_rules(config))
 
     mark = Mark("mqtt", mqtt.max_backlog, who="the broker", bound="mqtt.max_backlog")
-    return [FollowerSpec(mark, make, partial(Broker.of, mqtt))]
+    return [FollowerSpec(mark, make, read=partial(Broker.of, mqtt))]

@@ -70,7 +70,7 @@ def _wanted(config: Config, target: Target, count: int, shared: _Shared) -> Foll
             target, read, context.outbox, context.troubles, parts, on_record=on_record, zone=_zone(config)
         )
 
-    return FollowerSpec(_mark(target.label), make, read)
+    return FollowerSpec(_mark(target.label), make, read=read)
 
 
 def _zone(config: Config) -> ZoneInfo | None:
