@@ -46,6 +46,10 @@ class Filed(msgspec.Struct, frozen=True):
         return cls(seq, os.fsdecode(path), size, mtime_ns, decode(line))
 
 
+# Of its own accord SQLite looks through all of the place.
+_BY_NAME = "SELECT size, mtime_ns FROM shelf INDEXED BY shelf_by_name WHERE place = ? AND name = ?"
+
+
 class FiledImages:
     """For one thread, with a connection of its own. Raises StoreError.
 
@@ -109,9 +113,7 @@ class FiledImages:
     def has(self, place: bytes, name: bytes, there: os.stat_result) -> bool:
         """Whether what lies by this name was filed there, as far as size and time tell."""
         with translated(self._path):
-            rows = self._db.execute(
-                "SELECT size, mtime_ns FROM shelf WHERE place = ? AND name = ?", (place, name)
-            ).fetchall()
+            rows = self._db.execute(_BY_NAME, (place, name)).fetchall()
         return any(is_as(there, *row) for row in rows)
 
     def oldest(self, place: bytes) -> int | None:
