@@ -22,7 +22,6 @@ from dropsight.files.original import Original
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.readiness import Age, seconds_to_sidecar, seconds_to_wait
-from dropsight.intake.sidecar_order import SidecarOrder
 from dropsight.intake.tagging import (
     LONGEST_TEXT,
     MOST_TAG_BYTES,
@@ -362,25 +361,21 @@ def test_one_sidecar_left_over_does_not_give_each_image_of_a_name_the_tags_of_th
     assert [record["tags"].get("number") for record in house.records()] == [-1, None, 1, None, 2]
 
 
-def test_where_sidecars_come_first_images_whose_names_are_used_again_do_not_wait_for_long(
-    tmp_path: Path,
-) -> None:
-    order = SidecarOrder()
-    candidate = seen(tmp_path / "latest.jpg", seconds_ago=0)
-
-    def is_on_record(_candidate: Candidate) -> bool:
-        return False
-
-    doubted = []
-    for changed_ns in range(10, 60, 10):
-        doubted.append(order.is_doubtful(candidate, is_on_record))
-        candidate.sidecar = TagFile("latest.jpg.json", changed_ns=changed_ns - 1)
-        order.note(candidate, changed_ns)
-        order.note(candidate, changed_ns)
-    assert doubted == [False, True, True, True, False]
-    candidate.sidecar = TagFile("latest.jpg.json", changed_ns=61)
-    order.note(candidate, 60)
-    assert order.is_doubtful(candidate, is_on_record)
+def test_however_often_sidecars_came_first_one_that_comes_after_its_image_is_its_own(tmp_path: Path) -> None:
+    """Four in a row, and each later image had the tags of the one before."""
+    watch = {"path": "inbox", "after": "keep", "sidecar_wait_seconds": 1}
+    with running(tmp_path, watch=[watch]) as house:
+        image, sidecar = house.inbox / "latest.jpg", house.inbox / "latest.jpg.json"
+        for number in range(6):
+            is_first = number < 5
+            for what in ("sidecar", "image") if is_first else ("image", "sidecar"):
+                if what == "sidecar":
+                    sidecar.write_text(json.dumps({"number": number}))
+                else:
+                    shutil.copyfile(PHOTOS[number % 3], house.inbox / "part")
+                    (house.inbox / "part").rename(image)
+            house.until(lambda number=number: len(house.records()) == number + 1)  # type: ignore[misc]
+    assert [record["tags"]["number"] for record in house.records()] == [*range(6)]
 
 
 def test_a_sidecar_that_comes_after_its_image_is_waited_for_and_goes_where_the_image_goes(

@@ -24,9 +24,9 @@ from dropsight.intake.candidate import Candidate, digest_of, wants_digest
 from dropsight.intake.closed_folders import Refusals
 from dropsight.intake.in_hand import InHand, Suspect
 from dropsight.intake.links import inode
-from dropsight.intake.sidecar_order import SidecarOrder
 from dropsight.intake.tagging import tags_of
 from dropsight.intake.trying_alone import TRIED_ALONE, Suspects, refusal
+from dropsight.intake.used_names import UsedNames
 from dropsight.names import as_text
 from dropsight.records import Expired, Failure, Kind
 from dropsight.status.heartbeats import Heartbeats
@@ -89,7 +89,7 @@ class ExaminerParts(msgspec.Struct, frozen=True):
     once: bool
     clips: bool = False
     """Whether clips are taken."""
-    sidecars: SidecarOrder = msgspec.field(default_factory=SidecarOrder)
+    used_names: UsedNames = msgspec.field(default_factory=UsedNames)
 
 
 Taken = TypeVar("Taken")
@@ -107,7 +107,7 @@ class Examiner(Generic[Taken]):
         self._backlog, self._in_hand, self._refusals = parts.backlog, parts.in_hand, parts.refusals
         self._suspects, self._ledger, self._heartbeats = parts.suspects, parts.ledger, parts.heartbeats
         self._age_of, self._max_age, self._once = parts.age_of, parts.max_age, parts.once
-        self._sidecars = parts.sidecars
+        self._used_names = parts.used_names
 
     def take(self, candidate: Candidate, file: ImageFile, drop: Drop, plan: Plan) -> Taken | None:
         """Take it out of the file, or put it off; raises ImageError, MachineError, NotMineError."""
@@ -187,14 +187,14 @@ class Examiner(Generic[Taken]):
             if self._ledger.holds(candidate, file.stat, gets_on=partial(self.gets_on, candidate)):
                 self._backlog.drop(candidate)
                 return True
-            is_doubtful = partial(self._sidecars.is_doubtful, candidate, self._ledger.knows_its_name)
+            is_named_again = partial(self._used_names.has, candidate, self._ledger.knows_its_name)
             wait = readiness.seconds_to_sidecar(
-                candidate, file.stat, self._age_of, once=self._once, is_doubtful=is_doubtful
+                candidate, file.stat, self._age_of, once=self._once, is_named_again=is_named_again
             )
         if wait:
             self._backlog.postpone(candidate, seconds=wait)
         elif candidate.folder.settings.sidecar_wait_seconds is not None:
-            self._sidecars.note(candidate, file.stat.st_ctime_ns)
+            self._used_names.note(candidate)
         return wait > 0
 
     def gets_on(self, candidate: Candidate) -> None:

@@ -108,18 +108,18 @@ def seconds_to_sidecar(
     age_of: Age,
     *,
     once: bool,
-    is_doubtful: Callable[[], bool] = lambda: False,
+    is_named_again: Callable[[], bool] = lambda: False,
 ) -> float:
     """Read the sidecar where one is wanted; return 0, or after how long to look for it again.
 
-    One that is not whole yet is waited for, too; and one that is newer than this image, where it
-    `is_doubtful` that an older one is this image's.
+    One that is not whole yet is waited for, too; and one that is newer than this image, where another had its
+    name before (`is_named_again`): what lies there may be that one's.
     """
     wait = candidate.folder.settings.sidecar_wait_seconds
     if wait is None:
         return 0.0
     sidecar = candidate.sidecar = read_sidecar_of(candidate.folder, candidate.path)
-    if sidecar and sidecar.is_whole and (sidecar.changed_ns >= stat.st_ctime_ns or not is_doubtful()):
+    if sidecar and sidecar.is_whole and (sidecar.changed_ns >= stat.st_ctime_ns or not is_named_again()):
         return 0.0
     return max(min(wait - _waited_seconds(candidate, stat, age_of, once=once), _SIDECAR_SECONDS), 0.0)
 
