@@ -146,7 +146,8 @@ class Feeder:
         except DeclinedError as error:
             self._decline(group, wanted, error)
         except (SinkError, StoreError) as error:
-            self._group_now = max(len(wanted) // 2, 1)
+            if wanted:
+                self._group_now = max(len(wanted) // 2, 1)
             self._fail(error)
         else:
             if wanted:
