@@ -46,7 +46,7 @@ def test_what_was_filed_in_the_inbox_is_not_recorded_again_where_the_config_name
         shutil.copyfile(PHOTOS[0], house.inbox / "photo.jpg")
         (house.inbox / "broken.jpg").write_bytes(b"no picture")
         house.until(lambda: len(named(house)) == 2 and not list(house.inbox.glob("*.jpg")))
-        house.until(lambda: len(list(done.iterdir())) == 2, what="the photo and its overlay")
+        house.until(lambda: len(list(done.glob("*.jpg"))) == 2, what="the photo and its overlay")
         before = {path: path.read_bytes() for path in done.iterdir()}
         house.configure(settings(after=after, **ELSEWHERE))
         changed(house)

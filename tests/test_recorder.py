@@ -80,6 +80,7 @@ class Desk:
         self.backlog = Backlog(slow=slow)
         self.store = Journal(root / "state" / "journal.db")
         self.log = ResultLog(root / "r.jsonl", max_bytes=log_bytes, backups=9, compress=False)
+        self._in_hand = InHand(root / "state" / "in-hand")
         supervision = Supervision(
             troubles := Troubles(logging.getLogger()), first_pause_seconds=pause_seconds
         )
@@ -91,7 +92,7 @@ class Desk:
             self.backlog,
             Stats(window_seconds=60),
             history=History(1000, marks),
-            in_hand=InHand(root / "state" / "in-hand"),
+            in_hand=self._in_hand,
             troubles=troubles,
             supervision=supervision,
             rules=FilingRules(durable=True, max_copy_bytes=10**6),
@@ -131,6 +132,7 @@ class Desk:
             thread.join(30)
 
     def close(self) -> None:
+        self._in_hand.close()
         self.log.close()
         self.events.close()
         self.store.close()

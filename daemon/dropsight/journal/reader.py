@@ -97,13 +97,14 @@ class JournalReader:
         """Name those `of` so many newest records whose files lie where nobody has filed them.
 
         By seq, whether (1) the file was gone as it was to be filed, inode, size and time; what was deleted or
-        stays in its folder is among them.
+        stays in its folder is among them. Of what was gone, the shelf may have a picture just like it, which
+        was filed by its name.
         """
         with translated(self.path):
             rows = self._db.execute(
                 "SELECT seq, lost IS 1, inode, size, mtime_ns FROM record"
                 " WHERE seq > (SELECT max(seq) FROM record) - ? AND filed = 1 AND inode NOTNULL"
-                " AND seq NOT IN (SELECT seq FROM shelf) ORDER BY seq",
+                " AND (lost = 1 OR seq NOT IN (SELECT seq FROM shelf)) ORDER BY seq",
                 (of,),
             ).fetchall()
             return typed(self.path, rows, list[tuple[int, int, int, int, int]])
