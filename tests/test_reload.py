@@ -289,6 +289,10 @@ def test_a_config_that_cannot_be_begun_with_gives_way_to_the_former(tmp_path: Pa
         hang_up(house)
         wait_until(lambda: "config not reloaded" in house.daemon_log())
         assert drop(house, "a.jpg")["status"] == "ok"
+        assert "the old one stays in use: watch" in house.status()["troubles"]["config"]
+        rewrite(house, watch=[{"path": "inbox"}])
+        house.ask("reload")
+        assert "config" not in house.status()["troubles"]
 
 
 def ask_by_mqtt(broker: Mosquitto, payload: bytes, *, reply_to: str | None = None) -> None:

@@ -66,6 +66,10 @@ class Daemon:
     def watchers(self) -> int:
         return self._outlets.web.watchers if self._outlets.web else 0
 
+    def tell_refusal(self, refusal: DropsightError) -> None:
+        """The config that was to be in force instead could not begin."""
+        self._monitoring.troubles.raised("config", refusal)
+
     def run(self) -> int:
         """Work until asked to stop, or until everything is done; return the exit code."""
         try:

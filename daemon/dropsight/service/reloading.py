@@ -30,6 +30,7 @@ Reread = Callable[[], Config]
 
 
 SECRETS = "secrets"
+OLD_STAYS = "config not reloaded, the old one stays in use"
 # Until a model is tried again.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 600.0
 
@@ -89,7 +90,7 @@ class Reloader:
             except (ConfigError, ModelError) as error:
                 part = "config" if isinstance(error, ConfigError) else "model"
                 again = self._try_again() if isinstance(error, UntriedError) else ""
-                refusal = DropsightError(f"config not reloaded, the old one stays in use: {error}{again}")
+                refusal = DropsightError(f"{OLD_STAYS}: {error}{again}")
                 self._troubles.raised(part, refusal)
                 raise
             finally:

@@ -7,13 +7,21 @@ from pathlib import Path
 from dropsight.classify.resources import give_memory_back
 from dropsight.config import Config
 from dropsight.config.last_read import LAST_READ
-from dropsight.errors import ConfigError, DamagedError, InUseError, ModelError, StoreError, UntriedError
+from dropsight.errors import (
+    ConfigError,
+    DamagedError,
+    DropsightError,
+    InUseError,
+    ModelError,
+    StoreError,
+    UntriedError,
+)
 from dropsight.files.filesystems import FSTAB, unmounted_above
 from dropsight.intake.mute_inboxes import MuteInboxes
 from dropsight.journal.rescue import needs_rescue, rescue
 from dropsight.service.daemon import Daemon
 from dropsight.service.lifecycle import Lifecycle
-from dropsight.service.reloading import Reread, read_secrets
+from dropsight.service.reloading import OLD_STAYS, Reread, read_secrets
 from dropsight.sinks.sections import wanted
 from dropsight.sinks.terminal import Terminal
 from dropsight.status.systemd import EXTENSION_USEC, notify
@@ -29,6 +37,7 @@ def serve(
 ) -> int:
     """Run the daemon, and another after it for each config that a reload brings; return the exit code."""
     former: Config | None = None
+    refusal: DropsightError | None = None
     mute = MuteInboxes()
     while True:
         try:
@@ -44,9 +53,12 @@ def serve(
         except (ConfigError, ModelError, InUseError) as error:
             if former is None:
                 raise
-            log.error("config not reloaded, the old one stays in use: %s", error)  # noqa: TRY400 - a line, no traceback
+            refusal = DropsightError(f"{OLD_STAYS}: {error}")
             config, former = former, None
             continue
+        if daemon and refusal:
+            daemon.tell_refusal(refusal)
+        refusal = None
         code = daemon.run() if daemon else 0
         successor = lifecycle.begin_again()
         if successor is None or daemon is None:
