@@ -66,3 +66,9 @@ def test_sound_with_a_cover_is_no_clip(tmp_path: Path) -> None:
 def test_a_stream_that_the_header_does_not_name_costs_no_frame() -> None:
     header, frames, end = parts_of(ROOT / "tests" / "corpus" / "clips" / "late-stream.flv")
     assert (header.frames, end.frames_read, len(frames)) == (9, 2, 2)  # two of the nine are keyframes
+
+
+def test_a_transport_stream_is_read_beyond_a_damaged_place() -> None:
+    """What reads it asks for another try there: taken for the machine's trouble, it waited for ever."""
+    header, frames, _ = parts_of(ROOT / "tests" / "corpus" / "clips" / "damaged-stream.ts")
+    assert (header.frames, frames[-1].time) == (11, 1.0)

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House
@@ -110,6 +112,20 @@ def test_what_a_record_lacks_or_means_otherwise_stands_empty() -> None:
 @pytest.mark.parametrize("line", [b"", b"nonsense", b"[1]", b'{"id": "\xff"}', b'{"status": "skipped"}'])
 def test_what_is_no_record_at_all_counts_as_failed(line: bytes) -> None:
     assert isinstance(decode(line), Failure)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = [field.encode_name for kind in (Result, Failure) for field in msgspec.structs.fields(kind)]
+
+
+@given(st.dictionaries(st.sampled_from(["status", *NAMES]), JSON | st.just("ok")))
+def test_whatever_stands_by_our_names_is_a_record(members: dict[str, object]) -> None:
+    """A status that was an object ended `events`, and of the journal the start."""
+    assert isinstance(decode(msgspec.json.encode(members)), Result | Failure)
 
 
 def test_our_own_records_are_read_as_they_were_written(tmp_path: Path) -> None:

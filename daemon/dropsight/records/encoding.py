@@ -10,7 +10,7 @@ from dropsight.names import as_json, as_one_line
 from dropsight.records.record import Expired, Failure, Record, Result
 
 _NUMBER_AT_THE_END = re.compile(rb"[-+.0-9eE]+}}")
-_KINDS: dict[object, type[Record]] = {"ok": Result, "failed": Failure, "expired": Expired}
+_KINDS: dict[str, type[Record]] = {"ok": Result, "failed": Failure, "expired": Expired}
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 S = TypeVar("S", bound=msgspec.Struct)
@@ -44,7 +44,8 @@ def decode(line: bytes) -> Record:
         return _decoder.decode(line)
     except (ValueError, RecursionError):  # no JSON, no text, or nested beyond any use
         found = _members(line)
-        return _as_far_as_known(_KINDS.get(found.get("status"), Failure), found)
+        status = found.get("status")
+        return _as_far_as_known(_KINDS.get(status, Failure) if isinstance(status, str) else Failure, found)
 
 
 class Glance(Generic[S]):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dropsight.errors import ImageError, MachineError
 from dropsight.images.framing import Pixels
+from dropsight.threads import is_lacking
 from dropsight.video.clip_reader import FORMATS, PROTOCOLS, DecodedFrame, check_length, check_size, missing
 from dropsight.video.sampling import ChosenFrames, choose
 from dropsight.video.wire import ClipHeader, ClipOrder
@@ -18,7 +19,9 @@ from dropsight.video.wire import ClipHeader, ClipOrder
 # Four hours at 60 frames a second, twice over: a file that has more was made to have more.
 _MOST_PACKETS = 2_000_000
 # Of what FFmpeg says for damaged files, too, as EIO, nothing.
-_OF_THE_MACHINE = {errno.EAGAIN, errno.EMFILE, errno.ENFILE}
+_OF_THE_MACHINE = {errno.EMFILE, errno.ENFILE}
+# Where a transport stream is damaged, what reads it asks for another try, and goes on behind that place.
+_MOST_TRIES = 1_000
 _LATEST_FRAMES = 1_000_000.0
 
 
@@ -191,7 +194,10 @@ def _refusal(error: Exception, max_pixels: int) -> ImageError:
 
 
 def _check_machine(error: Exception) -> None:
-    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+    if not isinstance(error, OSError):
+        return
+    is_for_threads = error.errno == errno.EAGAIN and is_lacking()
+    if is_for_threads or error.errno in _OF_THE_MACHINE:
         raise MachineError(f"clips wait: {error.strerror}") from error
 
 
@@ -220,12 +226,15 @@ def _claimed(container: Any, stream: Any) -> float:  # noqa: ANN401 - PyAV's
 
 def _demuxed(container: Any, *streams: Any) -> Iterator[Any]:  # noqa: ANN401 - PyAV's
     """Yield packets, of all streams unless some are named, as far as the file can be read."""
-    packets = container.demux(*streams)
-    while True:
+    packets, tries = container.demux(*streams), 0
+    while tries < _MOST_TRIES:
         try:
             packet = next(packets)
         except StopIteration:
             return
+        except av.error.BlockingIOError:
+            packets, tries = container.demux(*streams), tries + 1
+            continue
         except av.error.FFmpegError as error:  # cut off: what came before it is there
             _check_machine(error)
             return
