@@ -17,10 +17,12 @@ PHOTO = PHOTOS[0].read_bytes()
 
 
 @contextmanager
-def with_share(root: Path, data: bytes, kind: str = "fuse.sshfs") -> Iterator[tuple[House, OneFileShare]]:
+def with_share(
+    root: Path, data: bytes, kind: str = "fuse.sshfs", **settings: object
+) -> Iterator[tuple[House, OneFileShare]]:
     """A daemon whose camera has a share, as of sshfs, an hour behind, with an upload as far as it is."""
     watch = {"path": "inbox", "after": "keep", "settle_seconds": 1.0, "patience_seconds": 60}
-    house = House(root, {"watch": [watch]})
+    house = House(root, {"watch": [watch], **settings})
     camera = house.inbox / "cam"
     camera.mkdir()
     behind = int(time.time()) - 3_600
@@ -51,6 +53,18 @@ def test_an_image_on_a_share_is_taken_though_no_lease_of_it_is_to_be_had(tmp_pat
         house.start()
         wait_until(lambda: len(house.records()) == 1, seconds=SOON)
         assert house.records()[0]["status"] == "ok"
+
+
+@pytest.mark.slow
+def test_an_image_whose_share_tells_an_earlier_time_is_no_older_than_since_it_was_found(
+    tmp_path: Path,
+) -> None:
+    """Its clock is behind, or it tells the time that a copy keeps, as sshfs and FAT do: it expired unseen."""
+    with with_share(tmp_path, PHOTO, queue={"max_age": 600}) as (house, _):
+        house.start()
+        wait_until(lambda: len(house.records()) == 1, seconds=SOON)
+        assert house.records()[0]["status"] == "ok"
+        assert house.stop() == 0
 
 
 @pytest.mark.slow

@@ -91,6 +91,10 @@ class Candidate(msgspec.Struct, eq=False):
             self._relative = self.folder.relative(self.path)
         return self._relative
 
+    def came_at(self, stat: os.stat_result) -> float:
+        """Return when it came, in monotonic seconds: where its time of change may be another, when found."""
+        return self.ready_at if self.folder.shares.may_tell_no_arrival(stat) else self.since
+
     @property
     def line(self) -> Line:
         return self.folder, self.camera

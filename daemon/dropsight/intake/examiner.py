@@ -161,7 +161,7 @@ class Examiner(Generic[Taken]):
         if self._is_not_to_be_taken(candidate, file):
             return None
         drop = drop_of(candidate, file.stat, plan.device)
-        age_seconds = time.monotonic() - candidate.since
+        age_seconds = time.monotonic() - candidate.came_at(file.stat)
         if self._max_age is not None and age_seconds > self._max_age:
             record = image_records.expired(drop, plan, age_seconds=age_seconds, max_age_seconds=self._max_age)
             return Refused(candidate, file.stat, record)
