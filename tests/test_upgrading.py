@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from daemons import ROOT
+from disks import LoopDisk, fill, small_disk, why_no_disk
 from private_network import OUTER_NETWORK
 
 UNIT = ROOT / "systemd" / "dropsight.service"
@@ -234,21 +236,76 @@ def test_nothing_is_installed_over_an_inbox_that_is_a_link(tmp_path: Path) -> No
     assert not (tmp_path / "opt").exists()
 
 
-def test_a_purge_removes_nothing_where_a_share_is_mounted_in_what_it_would_remove(tmp_path: Path) -> None:
+@pytest.mark.parametrize("linked", ["", "var", "var/lib"])
+def test_a_purge_removes_nothing_where_a_share_is_mounted_in_what_it_would_remove(
+    tmp_path: Path, linked: str
+) -> None:
     """All of a NAS that was mounted as the inbox was deleted."""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
-    nas, inbox = tmp_path / "nas", tmp_path / "root" / "var" / "lib" / "dropsight" / "inbox"
-    for folder in (nas, inbox):
-        folder.mkdir(parents=True)
+    nas, root, disk = tmp_path / "nas", tmp_path / "root", tmp_path / "disk"
+    for folder in (nas, root, disk):
+        folder.mkdir()
+    if linked:
+        (root / linked).parent.mkdir(exist_ok=True)
+        (root / linked).symlink_to(disk)
+    inbox = root / "var" / "lib" / "dropsight" / "inbox"
+    inbox.mkdir(parents=True)
     (nas / "holiday.jpg").write_text("somebody's")
     code = f"mount --bind {nas} {inbox} && exec {ROOT}/scripts/uninstall --purge"
-    environ = {**os.environ, "DESTDIR": str(tmp_path / "root")}
+    environ = {**os.environ, "DESTDIR": str(root)}
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", code], env=environ, check=False, capture_output=True, text=True
     )
-    assert (done.returncode, f"{inbox} is mounted there" in done.stderr) == (1, True), done.stderr
+    said = f"{inbox.resolve()} is mounted there" in done.stderr
+    assert (done.returncode, said) == (1, True), done.stderr
     assert (nas / "holiday.jpg").exists()
+
+
+def two_releases(root: Path) -> Installation:
+    """As installed, for the way back: units are the releases' own."""
+    house, releases = Installation(root), root / "opt" / "dropsight-releases"
+    for name in ("first", "second"):
+        program, share = releases / name / "bin" / "dropsight", releases / name / "share"
+        program.parent.mkdir(parents=True)
+        program.write_text("#!/bin/sh\necho dropsight 0\n")
+        program.chmod(0o755)
+        shutil.copytree(ROOT / "systemd", share / "systemd")
+        (share / "dropsight.1").write_text(name)
+    (root / "opt" / "dropsight").symlink_to("dropsight-releases/second")
+    (releases / "previous").symlink_to("first")
+    return house
+
+
+def test_a_loss_of_power_just_after_an_upgrade_leaves_whole_units(tmp_path: Path) -> None:
+    """They were empty by then, and systemd takes an empty unit for one that is not to be started."""
+    if why := why_no_disk(tmp_path, "ext4"):
+        pytest.skip(why)
+    disk = LoopDisk(tmp_path / "disk", "ext4")
+    disk.mount()
+    two_releases(disk.place).done("--back")
+    with (disk.place / "journal.db").open("wb") as file:  # as the daemon that is started, on the same disk
+        os.fsync(file.fileno())
+    disk.pull()
+    disk.unmount()
+    disk.plug_in()
+    try:
+        units = disk.place / "usr" / "local" / "lib" / "systemd" / "system"
+        assert (units / UNIT.name).read_text() == UNIT.read_text()
+        assert (disk.place / "opt" / "dropsight").readlink() == Path("dropsight-releases/first")
+    finally:
+        disk.unmount()
+
+
+def test_an_upgrade_onto_a_full_disk_leaves_the_units_that_are_there(tmp_path: Path) -> None:
+    units = tmp_path / "usr" / "local" / "lib" / "systemd" / "system"
+    house = two_releases(tmp_path)
+    with small_disk(units):
+        unit = units / UNIT.name
+        unit.write_text("as it was")
+        fill(units)
+        assert house.install("--back").returncode != 0
+        assert unit.read_text() == "as it was"
 
 
 def uninstall(environ: dict[str, str], *options: str) -> str:
