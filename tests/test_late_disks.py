@@ -3,12 +3,16 @@
 import ctypes
 import errno
 import os
+import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from brokers import wait_until
@@ -19,6 +23,7 @@ from dropsight.files import filesystems
 from dropsight.intake import inboxes, mute_inboxes
 from dropsight.intake.mute_inboxes import MuteInboxes
 from test_closed_folders import OTHERS, UNPRIVILEGED
+from test_reload import MODEL
 from test_watch import SOON, drop, is_taken, mount, trouble, unmount
 from webs import ANY_PORT, address, ask
 
@@ -384,6 +389,38 @@ def test_a_start_without_the_state_s_disk_waits_for_it_unless_there_is_a_journal
     finally:
         house.kill()
         subprocess.run(["umount", "--lazy", state], check=False, capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", ["model.path", "cameras.front.mask"])
+def test_a_start_without_the_disk_of_its_model_or_of_a_mask_waits_for_it(tmp_path: Path, key: str) -> None:
+    """It ended with exit code 2, after which systemd starts none, so a boot with a slow disk was the last."""
+    disk, place, table = (tmp_path / name for name in ("disk", "place", "fstab"))
+    disk.mkdir()
+    place.mkdir()
+    shutil.copy(MODEL, disk / "own.tflite")
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:4] = 255
+    cv2.imwrite(str(disk / "mask.png"), mask)
+    settings: dict[str, dict[str, Any]] = {
+        "model.path": {"model": {"path": str(place / "own.tflite")}},
+        "cameras.front.mask": {"cameras": {"front": {"mask": str(place / "mask.png")}}},
+    }
+    table.write_text(f"/dev/sdz3 {place} ext4 nofail 0 2\n")
+    house = House(tmp_path, settings[key])
+    house.under = bounded_by("dropsight.files.filesystems", FSTAB=str(table))
+    said = f"{key}: {place}, which {table} names, is not mounted"
+    try:
+        house.spawn()
+        wait_until(lambda: said in house.daemon_log())
+        subprocess.run(["mount", "--bind", str(disk), str(place)], check=True)
+        wait_until(house.answers)
+        drop(house.inbox)
+        wait_until(lambda: len(house.records()) == 1)
+        assert house.stop() == 0
+    finally:
+        house.kill()
+        subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
 
 
 def test_what_a_config_has_on_disks_that_are_not_mounted_is_said(

@@ -19,6 +19,7 @@ from dropsight.errors import (
 from dropsight.files.filesystems import FSTAB, unmounted_above
 from dropsight.intake.mute_inboxes import MuteInboxes
 from dropsight.journal.rescue import needs_rescue, rescue
+from dropsight.models.backends import BUILTIN
 from dropsight.service.daemon import Daemon
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.reloading import OLD_STAYS, Reread, read_secrets
@@ -131,6 +132,7 @@ def _open(
     if needs_rescue(journal):
         rescue(journal, followers=followers)
     _wait_for_its_disk(journal)
+    _wait_for_what_is_read(config)
     try:
         return made()
     except DamagedError as error:
@@ -151,3 +153,17 @@ def _wait_for_its_disk(journal: Path) -> None:
     if not journal.exists():
         raise StoreError(f"{text}, and {journal} is not there: mount it, or take it out of {FSTAB}")
     log.warning("%s: going on with what %s knows", text, journal)
+
+
+def _wait_for_what_is_read(config: Config) -> None:
+    """Raise StoreError while a model that nothing takes the place of, or a mask, is on such a disk.
+
+    Without them the daemon would end for good: for systemd, what leads nowhere is a fault of the config.
+    """
+    named = {f"cameras.{name}.mask": each.mask for name, each in config.cameras.by_name.items() if each.mask}
+    if not config.model.fallback and not config.model.path.startswith(BUILTIN):
+        named["model.path"] = Path(config.model.path)
+    for key, path in named.items():
+        if not path.exists() and (place := unmounted_above(path)):
+            text = f"{key}: {place}, which {FSTAB} names, is not mounted, and {path} is not there"
+            raise StoreError(f"{text}: mount it, or take it out of {FSTAB}")
