@@ -345,13 +345,17 @@ def leaving(target_port: int) -> Iterator[Leaving]:
 
 
 class OfAnEarlierVersion(Proxy):
-    """Refuses MQTT 5 while it is `old`, as a broker of 3.1.1 does: by the reason that this version has."""
+    """Refuses MQTT 5 while it is `old`, as a broker of 3.1.1 does: by the reason that this version has.
 
-    old = False
+    Or without a word, where it `hangs_up`.
+    """
+
+    old = hangs_up = False
 
     def _pass_on(self, client: socket.socket, out: socket.socket, number: int) -> None:
         if self.old and client.recv(4_096, socket.MSG_PEEK)[8:9] == b"\5":
-            client.sendall(b"\x20\2\0\1")
+            if not self.hangs_up:
+                client.sendall(b"\x20\2\0\1")
             return
         super()._pass_on(client, out, number)
 
@@ -359,6 +363,31 @@ class OfAnEarlierVersion(Proxy):
 @contextmanager
 def of_an_earlier_version(target_port: int) -> Iterator[OfAnEarlierVersion]:
     running = OfAnEarlierVersion(target_port)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+class AboutToStart(Proxy):
+    """Is silent, or hangs up, when it is asked for MQTT 5, until it is asked for 3.1.1: then it is there."""
+
+    def __init__(self, target_port: int, *, hangs_up: bool) -> None:
+        self._is_there, self._hangs_up = False, hangs_up
+        super().__init__(target_port)
+
+    def _pass_on(self, client: socket.socket, out: socket.socket, number: int) -> None:
+        self._is_there |= client.recv(4_096, socket.MSG_PEEK)[8:9] == b"\4"
+        if self._is_there:
+            super()._pass_on(client, out, number)
+        while not (self._hangs_up or self._closed):
+            if select.select([client], [], [], 0.05)[0] and not client.recv(65_536):
+                return
+
+
+@contextmanager
+def about_to_start(target_port: int, *, hangs_up: bool) -> Iterator[AboutToStart]:
+    running = AboutToStart(target_port, hangs_up=hangs_up)
     try:
         yield running
     finally:

@@ -13,8 +13,10 @@ import pytest
 from brokers import Mosquitto, Subscriber, free_port, mosquitto, wait_until
 from daemons import PHOTOS, House, bounded_by, running
 from dropsight.sinks.mqtt.suspects import RECORD_LOSSES
+from dropsight.sinks.mqtt.tls_errors import HUNG_UP
 from proxies import (
     Proxy,
+    about_to_start,
     hanging_up,
     leaving,
     of_an_earlier_version,
@@ -613,6 +615,61 @@ def test_where_a_broker_of_an_earlier_version_takes_another_s_place_it_is_spoken
             place.refusing = False
             drop(house, 1)
             wait_until(lambda: all_connected("3.1.1") and outbox(house) == 0)
+            place.old, place.refusing = False, True
+            wait_until(
+                lambda: all(
+                    HUNG_UP in house.status()["troubles"].get(part, "") for part in ("mqtt", "arrivals")
+                )
+            )
+            place.refusing = False
+            wait_until(lambda: all_connected("5"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hangs_up", [False, True], ids=["silent", "hangs up"])
+def test_a_broker_that_stood_still_at_the_first_question_is_spoken_to_by_the_version_that_it_has(
+    tmp_path: Path, *, hangs_up: bool
+) -> None:
+    """It was spoken to by MQTT 3.1.1 ever after, in which what its rules forbid is lost without a word."""
+    with mosquitto(tmp_path) as broker, about_to_start(broker.port, hangs_up=hangs_up) as place:
+        house = House(tmp_path, {"mqtt": {"url": place.url}, "watch": [{"path": "inbox", "mqtt": "cams/+"}]})
+        house.under = bounded_by("dropsight.sinks.mqtt.connection", CONNACK_SECONDS={"5": 1.0, "3.1.1": 8.0})
+        try:
+            house.start()
+            wait_until(lambda: house.status()["mqtt"]["connected"] and not house.status()["troubles"])
+            assert house.status()["mqtt"]["protocol"] == "5"
+            wait_until(lambda: f"images over MQTT: connected to {place.url} (MQTT 5)" in house.daemon_log())
+            assert "(MQTT 3.1.1)" not in house.daemon_log()
+        finally:
+            house.kill()
+
+
+@pytest.mark.slow
+def test_images_come_from_a_broker_that_hangs_up_on_mqtt_5_and_has_lost_their_session(tmp_path: Path) -> None:
+    """As it is asked once more for MQTT 5, the session that it has by then is of a moment ago."""
+    with mosquitto(tmp_path) as broker, of_an_earlier_version(broker.port) as place:
+        place.old = place.hangs_up = True
+        watch = [{"path": "inbox", "mqtt": "cams/+"}]
+        with (
+            running(tmp_path, mqtt={"url": place.url}, watch=watch) as house,
+            Subscriber(broker.port) as sender,
+        ):
+
+            def arrives(number: int) -> bool:
+                sender.publish("cams/front", PHOTOS[number].read_bytes())
+                wait_until(lambda: len(logged(house)) == number, what="its record")
+                return True
+
+            def are_subscribed(times: int) -> bool:
+                return house.daemon_log().count("subscribed to cams/+") == times
+
+            wait_until(lambda: are_subscribed(1))
+            assert arrives(1)
+            broker.kill()
+            wait_until(lambda: HUNG_UP in house.status()["troubles"].get("arrivals", ""))
+            broker.start()
+            wait_until(lambda: are_subscribed(2))
+            assert arrives(2)
 
 
 @pytest.mark.slow

@@ -9,9 +9,8 @@ from dropsight.config import Mqtt
 from dropsight.config.filters import levels, overlap
 from dropsight.errors import ConfigError, SinkError
 from dropsight.names import as_text
-from dropsight.sinks.mqtt.broker import Broker
-from dropsight.sinks.mqtt.connecting import protocols
-from dropsight.sinks.mqtt.refusals import UnsupportedVersionError
+from dropsight.sinks.mqtt.broker import Broker, Protocol
+from dropsight.sinks.mqtt.connecting import by_version, protocols
 from dropsight.sources.image_connection import Arrival, ImageConnection, MessageMemory
 from dropsight.sources.image_session import LOOK_SECONDS, ImageSession, InboxError
 from dropsight.sources.subscriptions import Former, forget, leave
@@ -160,7 +159,7 @@ class FormerSessions:
         self._connect(client_id, lasting=False, room=MessageMemory(0)).close()
 
     def _connect(self, client_id: str, *, lasting: bool, room: MessageMemory) -> ImageConnection:
-        for protocol in protocols(self._settings.protocol):
+        def attempt(protocol: Protocol) -> ImageConnection:
             connection = ImageConnection(
                 Broker.of(self._settings),
                 protocol,
@@ -169,14 +168,10 @@ class FormerSessions:
                 room=room,
                 lasting=lasting,
             )
-            try:
-                connection.open()
-            except UnsupportedVersionError:
-                if protocol == "5" and self._settings.protocol == "auto":
-                    continue
-                raise
+            connection.open()
             return connection
-        raise SinkError("no MQTT version left to try")
+
+        return by_version(protocols(self._settings.protocol), attempt)[0]
 
 
 def _heirs(former: Former, sessions: Collection[ImageSession]) -> list[ImageSession]:

@@ -20,8 +20,8 @@ from dropsight.intake.landing import Landing, Reason, UnwelcomeError
 from dropsight.names import as_text
 from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.mqtt.broker import Broker, Protocol
-from dropsight.sinks.mqtt.connecting import protocols
-from dropsight.sinks.mqtt.refusals import UnsupportedVersionError, may_be_another
+from dropsight.sinks.mqtt.connecting import by_version, protocols
+from dropsight.sinks.mqtt.refusals import may_be_another
 from dropsight.sources.image_connection import SESSION_SECONDS, Arrival, ImageConnection, MessageMemory
 from dropsight.sources.subscriptions import Subscription
 from dropsight.sources.taken import TakenPictures
@@ -161,7 +161,8 @@ class ImageSession:
         with suppress(ConfigError):  # of files that are just being renewed, the former content serves
             self._broker = Broker.of(self._settings)
         spoken = (self._protocol,) if self._protocol else protocols(self._settings.protocol)
-        for protocol in spoken:
+
+        def attempt(protocol: Protocol) -> ImageConnection:
             connection = ImageConnection(
                 self._broker,
                 protocol,
@@ -170,17 +171,18 @@ class ImageSession:
                 room=self._room,
                 lasting=True,
             )
-            try:
-                connection.open()
-            except UnsupportedVersionError as error:
-                if may_be_another(error):
-                    self._protocol = None
-                if protocol == spoken[-1]:
-                    raise
-            else:
-                self._protocol = protocol
-                return connection
-        raise SinkError("no MQTT version left to try")
+            connection.open()
+            if not connection.had_session:  # the next one of this name has that of this one
+                self.subscription.lost()
+            return connection
+
+        try:
+            connection, self._protocol = by_version(spoken, attempt)
+        except SinkError as error:
+            if may_be_another(error):
+                self._protocol = None
+            raise
+        return connection
 
     def _begin(self, connection: ImageConnection) -> None:
         """Ask for what this session does not have yet: then the broker sends what it retained, too.
@@ -188,8 +190,6 @@ class ImageSession:
         In MQTT 5, ask always: what a broker has of our session may be of another time, or another's work.
         """
         self._is_answered = False
-        if not connection.had_session:
-            self.subscription.lost()
         self._ask(connection, had=self.subscription.had and not connection.asks_anew)
 
     def _ask(self, connection: ImageConnection, *, had: bool) -> None:

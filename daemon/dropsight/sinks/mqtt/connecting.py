@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 from dropsight.errors import SinkError
 from dropsight.sinks.mqtt.broker import Broker, Protocol
 from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.offers import ALL, Offers
 from dropsight.sinks.mqtt.refusals import HungUpError, NotOfferedError, UnsupportedVersionError
+
+C = TypeVar("C", bound=Connection)
 
 
 def protocols(setting: str) -> tuple[Protocol, ...]:
@@ -24,15 +27,33 @@ def connect(
     keepalive: int,
 ) -> tuple[Connection, Protocol]:
     """Connect by the first version of MQTT that the broker speaks; raises SinkError."""
-    for protocol in spoken:
-        try:
-            connection = _connect(broker, protocol, client_id=client_id, will=will, keepalive=keepalive)
-        except UnsupportedVersionError:
-            if protocol == spoken[-1]:
-                raise
-        else:
-            return connection, protocol
-    raise SinkError("no MQTT version left to try")
+
+    def attempt(protocol: Protocol) -> Connection:
+        return _connect(broker, protocol, client_id=client_id, will=will, keepalive=keepalive)
+
+    return by_version(spoken, attempt)
+
+
+def by_version(spoken: Sequence[Protocol], attempt: Callable[[Protocol], C]) -> tuple[C, Protocol]:
+    """Return the connection by the first of these that the broker speaks, and which; raises SinkError.
+
+    One that was silent, or hung up, may have stood still, or been about to start: once it answers to the
+    lesser version, it is asked for the other again.
+    """
+    first, *lesser = spoken
+    try:
+        return attempt(first), first
+    except UnsupportedVersionError as error:
+        if not lesser:
+            raise
+        is_said = error.is_said
+    connection = attempt(lesser[0])
+    if is_said:
+        return connection, lesser[0]
+    connection.close()
+    with suppress(UnsupportedVersionError):
+        return attempt(first), first
+    return attempt(lesser[0]), lesser[0]
 
 
 def _connect(

@@ -26,9 +26,9 @@ class BrokerRefusedError(SinkError):
 class UnsupportedVersionError(SinkError):
     """The broker does not support this version of MQTT, or may not: silence says little."""
 
-    def __init__(self, text: str, *, is_silent: bool) -> None:
+    def __init__(self, text: str, *, is_said: bool = False, is_silent: bool = False) -> None:
         super().__init__(text)
-        self.is_silent = is_silent
+        self.is_said, self.is_silent = is_said, is_silent
 
 
 class HungUpError(SinkError):
@@ -57,7 +57,7 @@ def refusal(
             f"{shown} refuses the login: {answer[1]}; see mqtt.username and mqtt.password_file"
         )
     if protocol == "5" and answer and answer[0] == _UNSUPPORTED_VERSION:
-        return UnsupportedVersionError(f"{shown} does not support MQTT 5", is_silent=False)
+        return UnsupportedVersionError(f"{shown} does not support MQTT 5", is_said=True)
     if answer:
         fault = f"refuses the connection: {answer[1]}"
     else:
@@ -69,7 +69,7 @@ def refusal(
 
 def may_be_another(error: SinkError) -> bool:
     """Whether another broker may stand there by now, of a version that is to be found out again."""
-    return isinstance(error, UnsupportedVersionError) and not error.is_silent
+    return not (isinstance(error, UnsupportedVersionError) and error.is_silent)
 
 
 def reason_of(code: ReasonCode) -> str:
