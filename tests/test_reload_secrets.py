@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from brokers import free_port, wait_until
-from daemons import PHOTOS, House, dropsight
+from daemons import PHOTOS, House, bounded_by, dropsight
 from receivers import secret_file
 from test_tls import Authority
 from webs import ANY_PORT, address, ask
@@ -107,6 +108,10 @@ def trouble(house: House) -> str:
     return said
 
 
+def is_told(house: House, fault: str) -> bool:
+    return fault in trouble(house)
+
+
 def admitted(house: House, token: str | None) -> bool:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return ask(address(house), "/api/stats", headers=headers).status == 200
@@ -167,6 +172,25 @@ def test_files_that_become_unusable_while_it_restarts_are_a_trouble_until_they_a
     wait_until(lambda: not trouble(house), what="the trouble has ended")
     assert admitted(house, ANOTHER)
     assert not admitted(house, TOKEN)
+
+
+def test_a_file_that_becomes_unusable_under_the_running_daemon_is_a_trouble_until_it_is_in_order(
+    house: House, secrets: Secrets
+) -> None:
+    """Nobody heard of it until the next start, which ends there, and after which systemd leaves it down."""
+    often = ("dropsight.service.daemon", {"LOOK_SECONDS": 0.1})
+    house.under = bounded_by("dropsight.service.reloading", often, SECRETS_SECONDS=0.0)
+    house.start()
+    for fault, spoil in SPOILS.items():
+        spoil(secrets)
+        wait_until(partial(is_told, house, fault), what=fault)
+        assert "could not start anew" in trouble(house)
+        assert classifies(house)
+        secrets.restore()
+        wait_until(lambda: not trouble(house), what="the trouble has ended")
+    secret_file(secrets.folder / "token", ANOTHER)
+    assert classifies(house)
+    assert admitted(house, TOKEN), "another one takes a reload"
 
 
 def test_the_former_config_goes_on_without_its_files_where_the_new_one_cannot_be_begun_with(

@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -33,13 +33,21 @@ SECRETS = "secrets"
 OLD_STAYS = "config not reloaded, the old one stays in use"
 # Until a model is tried again.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 600.0
+# So often files of secrets are looked at while all are in order.
+SECRETS_SECONDS = 60.0
 
 
-def look_at_secrets(config: Config, troubles: Troubles) -> None:
-    """Have status and log name files that are open to all, or cannot be used since the last start."""
-    meanwhile = "until it is in order, what was read before the restart is used"
-    stale = [f"{fault}; {meanwhile}" for fault in LAST_READ.faults]
-    if found := stale + open_to_all(config):
+def look_at_secrets(config: Config, troubles: Troubles, spoilt: Sequence[str] = ()) -> None:
+    """Have status and log name files that are open to all, or cannot be used by now.
+
+    That is since the last start, or, of those that are `spoilt`, since they were read for what is in force.
+    """
+    before = "until it is in order, what was read before the restart is used"
+    later = "what was read before is used, but dropsight could not start anew: put it in order"
+    unusable = [f"{fault}; {before}" for fault in LAST_READ.faults] + [
+        f"{fault}; {later}" for fault in spoilt
+    ]
+    if found := unusable + open_to_all(config):
         troubles.raised(SECRETS, DropsightError("; ".join(found)))
     else:
         troubles.cleared(SECRETS)
@@ -74,6 +82,8 @@ class Reloader:
         self._followers, self._web, self._mute = followers, web, mute
         self._lock = threading.Lock()
         self._pause, self._due_at = FIRST_PAUSE_SECONDS, math.inf
+        self._spoilt: Sequence[str] = ()
+        self._secrets_seen_at = time.monotonic()
 
     @property
     def is_due(self) -> bool:
@@ -140,11 +150,31 @@ class Reloader:
         if self._web:
             self._web.read_token()
         LAST_READ.note(())
+        self._spoilt = ()
 
-    def look_at_stale_secrets(self) -> None:
-        """Use the files that this start could not, as soon as they are in order."""
-        if not LAST_READ.faults:
-            return
+    def look_at_all_secrets(self) -> None:
+        """Use the files that this start could not, as soon as they are in order; tell of those that are not.
+
+        What has come in the place of others takes a reload, as ever.
+        """
+        if LAST_READ.faults:
+            self._look_at_stale_secrets()
+        elif self._spoilt or time.monotonic() - self._secrets_seen_at >= SECRETS_SECONDS:
+            self._look_at_spoilt_secrets()
+
+    def _look_at_spoilt_secrets(self) -> None:
+        with self._lock:
+            self._secrets_seen_at = time.monotonic()
+            if self._lifecycle.successor is not None:  # which has been read
+                return
+            config, self._spoilt = self._in_force.config, ()
+            try:
+                read_secrets(config)
+            except ConfigError as error:
+                self._spoilt = error.faults
+            look_at_secrets(config, self._troubles, self._spoilt)
+
+    def _look_at_stale_secrets(self) -> None:
         with self._lock:
             config = self._in_force.config
             try:
