@@ -1,6 +1,7 @@
 """Starts the daemon: at once, or once the disk has room; after a rescue if the journal is damaged."""
 
 import logging
+import os
 from functools import partial
 from pathlib import Path
 
@@ -164,6 +165,6 @@ def _wait_for_what_is_read(config: Config) -> None:
     if not config.model.fallback and not config.model.path.startswith(BUILTIN):
         named["model.path"] = Path(config.model.path)
     for key, path in named.items():
-        if not path.exists() and (place := unmounted_above(path)):
+        if not os.access(path, os.F_OK) and (place := unmounted_above(path)):
             text = f"{key}: {place}, which {FSTAB} names, is not mounted, and {path} is not there"
             raise StoreError(f"{text}: mount it, or take it out of {FSTAB}")
