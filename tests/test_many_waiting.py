@@ -68,9 +68,9 @@ class Inbox:
         return False
 
     def work_off(self) -> None:
-        """As workers would, until stopped."""
+        """As workers would, until stopped; a walk may have come to what is gone by now."""
         while candidate := self.backlog.take():
-            Path(candidate.path).unlink()
+            Path(candidate.path).unlink(missing_ok=True)
             self.backlog.finish(candidate, "ok")
 
 

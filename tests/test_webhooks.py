@@ -189,13 +189,12 @@ def test_a_record_that_is_refused_is_set_aside_and_counted_and_stops_no_other(ba
 @pytest.mark.parametrize("status", [403, 404])
 def test_a_receiver_that_refuses_all_for_a_while_gets_all_later_each_once(status: int) -> None:
     """As behind a proxy that says so while the receiver starts anew: no record is at fault."""
-    records, is_back = Records(FIRST), threading.Event()
-    with Receiver() as receiver, feeding(records, Webhook(receiver.url)) as feeder:
-        receiver.judge = lambda _request: Turn(200 if is_back.is_set() else status)
+    records = Records(FIRST)
+    with Receiver([Turn(status)]) as receiver, feeding(records, Webhook(receiver.url)) as feeder:
         wait_until(lambda: len(receiver.asked) > ATTEMPTS)
         assert (records.place, feeder.standing().set_aside) == (0, 0)
         assert str(status) in feeder.troubles.current()["hook"]
-        is_back.set()
+        receiver.judge = lambda _request: Turn()
         wait_until(records.done)
         wait_until(lambda: not feeder.troubles.any())
     assert sorted(receiver.ids()) == FIRST

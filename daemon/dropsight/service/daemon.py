@@ -123,7 +123,8 @@ class Daemon:
             self._look_for_an_end()
             self._look_at_clock()
             self._serve_web()
-            self._outlets.reloader.look_at_all_secrets()
+            with monitoring.supervision.contained("secrets"):
+                self._outlets.reloader.look_at_all_secrets()
             if lifecycle.take_reload() or self._outlets.reloader.is_due:
                 # What is wrong with the config or the model is told as a trouble.
                 with monitoring.supervision.contained("reload"), contextlib.suppress(ConfigError, ModelError):
