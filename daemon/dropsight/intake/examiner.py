@@ -161,9 +161,9 @@ class Examiner(Generic[Taken]):
         if self._is_not_to_be_taken(candidate, file):
             return None
         drop = drop_of(candidate, file.stat, plan.device)
-        age_seconds = time.monotonic() - candidate.came_at(file.stat)
-        if self._max_age is not None and age_seconds > self._max_age:
-            record = image_records.expired(drop, plan, age_seconds=age_seconds, max_age_seconds=self._max_age)
+        most = self._max_age
+        if most is not None and (age := time.monotonic() - candidate.came_at(file.stat)) > most:
+            record = image_records.expired(drop, plan, age_seconds=age, max_age_seconds=most)
             return Refused(candidate, file.stat, record)
         try:
             if suspect and suspect.stage in TRIED_ALONE:
