@@ -60,6 +60,36 @@ def test_what_was_filed_in_the_inbox_is_not_recorded_again_where_the_config_name
         assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("after", ["move", "delete"])
+@pytest.mark.parametrize("brought", [shutil.move, shutil.copytree])
+def test_what_was_filed_in_the_inbox_is_not_recorded_again_where_that_is_moved_or_copied_elsewhere(
+    tmp_path: Path, after: str, brought: Callable[[Path, Path], None]
+) -> None:
+    """It was known by its path alone: all of it was recorded again, and with `delete`, it went."""
+    drop = tmp_path / "disk" / "drop"
+    drop.parent.mkdir()
+    with running(tmp_path, **settings(processed="inbox/done", failed="inbox/bad")) as house:
+        shutil.copyfile(PHOTOS[0], house.inbox / "photo.jpg")
+        (house.inbox / "broken.jpg").write_bytes(b"no picture")
+        house.until(lambda: len(list((house.inbox / "done").glob("*.jpg"))) == 2, what="photo and overlay")
+        house.until(lambda: len(named(house)) == 2 and not list(house.inbox.glob("*.jpg")))
+        assert house.stop() == 0
+        brought(house.inbox, drop)
+        before = {path: path.read_bytes() for path in (drop / "done").iterdir()}
+        house.inbox = drop
+        house.configure(settings(after=after, path=str(drop), **ELSEWHERE))
+        house.start()
+        shutil.copyfile(PHOTOS[1], drop / "done" / "new.jpg")
+        house.until(lambda: len(named(house)) > 2)
+        house.ask("rescan")
+        shutil.copyfile(PHOTOS[2], drop / "last.jpg")
+        house.until(lambda: "last.jpg" in named(house))
+        assert named(house) == ["broken.jpg", "done/new.jpg", "last.jpg", "photo.jpg"]
+        assert {path: path.read_bytes() for path in before} == before
+        assert f"{drop}/done was processed or failed" in house.daemon_log()
+
+
 def test_one_of_very_many_that_were_filed_is_found_by_its_name_without_looking_at_the_others(
     tmp_path: Path,
 ) -> None:

@@ -28,6 +28,9 @@ SELECT shelf.*, EXISTS (
     WHERE later.place = shelf.place AND later.name = shelf.name AND later.seq > shelf.seq
 ) FROM shelf WHERE place = ? AND (seq, name) > (?, ?) ORDER BY seq, name LIMIT ?
 """
+_ORIGINS = """
+SELECT shelf.name, record.path FROM shelf JOIN record USING (seq) WHERE place = ? ORDER BY seq DESC LIMIT ?
+"""
 _NO_INODE = _NO_SIZE = -1
 
 
@@ -109,6 +112,13 @@ class FiledImages:
             if place is None:
                 return
             yield place
+
+    def names_in_inboxes(self, place: bytes) -> set[bytes]:
+        """Name this place as seen from the inboxes in which it lay, by what was filed there last."""
+        with translated(self._path):
+            rows = self._db.execute(_ORIGINS, (place, LOOKED_AT)).fetchall()
+        roots = {path.removesuffix(name) for name, path in rows if path.endswith(b"/" + name)}
+        return {place.removeprefix(root) for root in roots if place.startswith(root)}
 
     def has(self, place: bytes, name: bytes, there: os.stat_result) -> bool:
         """Whether what lies by this name was filed there, as far as size and time tell."""

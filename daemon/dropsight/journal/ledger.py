@@ -1,13 +1,10 @@
 """Which files that stay in their folders are on record."""
 
-import logging
 import os
-import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -17,17 +14,12 @@ from dropsight.errors import DamagedError, ImageError, StoreError
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.filed import OVERLAY_SUFFIX, FiledImages
 from dropsight.journal.kept_files import BATCH, Kept, KeptChanges, KeptReader, digest_of_file
-from dropsight.names import as_text
 from dropsight.records import drop_id
 
 # A file that is not there may be on a disk that is not.
 MISSED_SECONDS = 30 * 86_400.0
 MOST_MISSED = 500_000
-_OVERLAY = re.compile(rf".*\.[0-9a-f]{{12}}{re.escape(OVERLAY_SUFFIX)}")
-
-log = logging.getLogger(__name__)
 
 
 class Ledger:
@@ -176,50 +168,6 @@ class Ledger:
             self._local.reader = KeptReader(self._journal)
         reader: KeptReader = self._local.reader
         return reader
-
-
-class FormerPlaces:
-    """Folders in an inbox that the config named for what is filed, and no longer does: that is on record.
-
-    Thread-safe: one connection per thread. Most inboxes have none such, and nothing is asked for.
-    """
-
-    def __init__(self, journal: Path, folders: Sequence[DropFolder]) -> None:
-        """Raises StoreError."""
-        self._journal, self._local = journal, threading.local()
-        with closing(FiledImages(journal)) as shelf:
-            known = list(map(os.fsdecode, shelf.places()))
-        self._places = [place for place in known if is_watched(place, folders)]
-        for place in self._places:
-            text = "%s was processed or failed: what was filed there is passed by, and nothing deletes it"
-            log.warning(text, as_text(place))
-
-    def hold(self, path: str, stat: os.stat_result) -> bool:
-        """Whether this is what was filed there, by its name, size and time, or an overlay of it."""
-        return any(
-            path.startswith(place + os.sep) and self._holds(place, path, stat) for place in self._places
-        )
-
-    def _holds(self, place: str, path: str, stat: os.stat_result) -> bool:
-        if _OVERLAY.fullmatch(path):
-            return True
-        try:
-            return self._shelf().has(os.fsencode(place), os.fsencode(path[len(place) + 1 :]), stat)
-        except DamagedError:
-            raise
-        except StoreError:  # the recorder finds out as well, and waits
-            return False
-
-    def _shelf(self) -> FiledImages:
-        if not hasattr(self._local, "shelf"):
-            self._local.shelf = FiledImages(self._journal)
-        shelf: FiledImages = self._local.shelf
-        return shelf
-
-
-def is_watched(place: str, folders: Sequence[DropFolder]) -> bool:
-    """Whether this is a folder within an inbox, from which images are taken."""
-    return any(folder.reaches(place) for folder in folders if place != folder.root)
 
 
 def former_at(folder: DropFolder, path: str, record_id: str, *, device: str, repeat: int = 0) -> Kept | None:

@@ -26,7 +26,8 @@ from dropsight.intake.slow_inboxes import SlowInboxes
 from dropsight.intake.starts import CrashNote, Starts
 from dropsight.intake.turns import Turns
 from dropsight.intake.walk_guard import WalkGuard
-from dropsight.journal.ledger import FormerPlaces, Ledger
+from dropsight.journal.former_places import FormerPlaces
+from dropsight.journal.ledger import Ledger
 from dropsight.journal.marks import BURSTS, History, Mark, mark_of_bursts
 from dropsight.journal.recorder import Recorder
 from dropsight.journal.recorder_parts import RecorderContext

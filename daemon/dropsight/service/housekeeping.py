@@ -12,7 +12,8 @@ from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.empty_folders import remove_empty
 from dropsight.journal.filed import FiledImages
-from dropsight.journal.ledger import Ledger, is_watched
+from dropsight.journal.former_places import is_watched
+from dropsight.journal.ledger import Ledger
 from dropsight.journal.recorder import Recorder
 from dropsight.journal.retention import Sweeper
 
