@@ -1,6 +1,6 @@
 """Clips that tests make: with PyAV, in any container, of given pictures."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,12 @@ def make_clip(
     container_options: dict[str, str] | None = None,
     first: int = 0,
     last_stays: int = 1,
+    left_out: Container[int] = (),
 ) -> Path:
     """Encode pictures of one size, `rate` a second, a keyframe every `gop`.
 
-    The first one has the time of number `first`; the last is shown for as long as so many.
+    The first one has the time of number `first`; the last is shown for as long as so many; those that are
+    `left_out` are not there, and their time is.
     """
     options = {"g": str(gop), "keyint_min": str(gop), "sc_threshold": "0"} if codec != "ffv1" else {}
     with av.open(str(path), "w", format=container, options=container_options or {}) as made:
@@ -38,7 +40,9 @@ def make_clip(
                 stream.height, stream.width = picture.shape[:2]
                 stream.pix_fmt = pix_fmt
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            if first:
+            if number in left_out:
+                continue
+            if first or left_out:
                 frame.pts, frame.time_base = first + number, 1 / Fraction(rate)
             for packet in stream.encode(frame):
                 made.mux(packet)

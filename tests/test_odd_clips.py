@@ -13,9 +13,12 @@ from dropsight.errors import ImageError
 from dropsight.images.opening import open_named
 from dropsight.video.decoder import ClipBounds, ClipDecoder
 from dropsight.video.sampling import Sampling
+from dropsight.video.sniffing import is_clip
 from dropsight.video.wire import ClipEnd, ClipFrame, ClipHeader, ClipOrder, Frames
 
 ORDER = ClipOrder(Sampling(), Frames((64, 96), "stretch", 1.0), 10**8, 60.0, whole_only=True)
+
+FRONT = {"mp4": {"movflags": "faststart"}}
 
 
 def parts_of(path: Path) -> tuple[ClipHeader, list[ClipFrame], ClipEnd]:
@@ -43,6 +46,36 @@ def test_a_stream_whose_size_changes_is_seen_in_both(tmp_path: Path) -> None:
     assert {(each.height, each.width) for each in frames} == {(64, 96)}
     shown = [number_of(pixels(each)) for each in frames if each.pixels]
     assert min(shown) < 25 <= max(shown)
+
+
+@pytest.mark.parametrize("kind", ["avi", "mp4", "mkv"])
+def test_a_clip_whose_camera_left_frames_out_is_whole_and_cut_off_is_not(tmp_path: Path, kind: str) -> None:
+    """As in the dark, or where its disk is slow: an AVI counts those, too, and was truncated for that."""
+    random = np.random.default_rng(7)
+    noise = [random.integers(0, 255, (64, 96, 3), np.uint8) for _ in range(120)]
+    out = {number for number in range(120) if number % 10 > 5}
+    clip = make_clip(tmp_path / f"dark.{kind}", noise, left_out=out, container_options=FRONT.get(kind))
+    header, _, end = parts_of(clip)
+    assert (header.frames, end.warnings) == (72, ())
+    assert header.duration == pytest.approx(11.6)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    with pytest.raises(ImageError) as found:
+        parts_of(clip)
+    assert found.value.code == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec", "note"),
+    [("h264", "libx264", "06 05 01 00 80"), ("h265", "libx265", "4e 01 05 01 00 80")],
+)
+def test_a_raw_stream_that_begins_with_a_note_is_a_clip(
+    tmp_path: Path, kind: str, codec: str, note: str
+) -> None:
+    """As FFmpeg copies it out of an MP4: it was no image."""
+    clip = make_clip(tmp_path / f"raw.{kind}", numbered(20), codec=codec)
+    clip.write_bytes(bytes.fromhex("00 00 00 01" + note) + clip.read_bytes())
+    assert is_clip(clip.read_bytes())
+    assert parts_of(clip)[0].frames >= 20
 
 
 def pixels(frame: ClipFrame) -> np.ndarray:

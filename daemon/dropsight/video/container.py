@@ -39,6 +39,10 @@ class _Packets(NamedTuple):
         """From the first of the video to that end."""
         return self.end - float(self.times.min())
 
+    def duration(self, rate: float) -> float:
+        """Of the video alone."""
+        return float(self.times.max() - self.times.min()) + 1 / rate
+
 
 class ContainerReader:
     """Goes through the file twice: through its packets, to choose, then decoding what the chosen need.
@@ -54,15 +58,16 @@ class ContainerReader:
             check_size(stream.width, stream.height, order.max_pixels)
             rate = _rate(stream)
             self._packets = packets = _packets_of(container, stream, rate)
-            claimed, announced = _claimed(container, stream), stream.frames
+            claimed = _claimed(container, stream)
+            announced = _announced(container, stream, packets, packets.duration(rate))
             codec, size = stream.codec_context.name, (stream.width, stream.height)
         self._in_time = np.argsort(packets.times, kind="stable")
         times, keys = packets.times[self._in_time], packets.keys[self._in_time]
-        duration = float(times[-1] - times[0]) + 1 / rate
+        duration = packets.duration(rate)
         check_length(duration, order.sampling.max_seconds)
         # Matroska counts from 0, however late the first packet is, as in pieces of a recording.
         self._short = missing(max(duration, packets.seconds, packets.end), claimed)
-        self._short = self._short or missing(duration, announced / len(times) * duration)
+        self._short = self._short or missing(duration, announced)
         if self._short and order.whole_only:
             raise ImageError("truncated", self._short)
         self._chosen: ChosenFrames = choose(times, keys, order.sampling, at=order.at)
@@ -222,6 +227,21 @@ def _claimed(container: Any, stream: Any) -> float:  # noqa: ANN401 - PyAV's
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration else 0.0
+
+
+def _announced(
+    container: Any,  # noqa: ANN401 - PyAV's
+    stream: Any,  # noqa: ANN401 - PyAV's
+    packets: _Packets,
+    duration: float,
+) -> float:
+    """Return how many seconds the frames take that the header counts; 0 where it counts none.
+
+    That of an AVI counts those that its camera left out, too: they come as no packet, and have their time.
+    """
+    if container.format.name == "avi":
+        return float(stream.frames * stream.time_base) - float(packets.times.min())
+    return float(stream.frames / len(packets.times) * duration)
 
 
 def _demuxed(container: Any, *streams: Any) -> Iterator[Any]:  # noqa: ANN401 - PyAV's

@@ -49,9 +49,12 @@ def _is_transport_stream(head: bytes) -> bool:
 
 
 def _is_raw(head: bytes) -> bool:
-    """A start code, then a parameter set, a delimiter or a picture of H.264 or H.265."""
+    """A start code, then a parameter set, a delimiter, a note (SEI) or a picture of H.264 or H.265.
+
+    FFmpeg begins with a note what it copies out of an MP4.
+    """
     start = 4 if head.startswith(b"\0\0\0\1") else 3 if head.startswith(b"\0\0\1") else None
     if start is None or len(head) <= start:
         return False
     unit = head[start]
-    return unit & 0x80 == 0 and (unit & 0x1F in {7, 9} or unit >> 1 & 0x3F in {32, 33, 34, 35})
+    return unit & 0x80 == 0 and (unit & 0x1F in {6, 7, 9} or unit >> 1 & 0x3F in {32, 33, 34, 35, 39})
