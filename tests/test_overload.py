@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -17,6 +18,7 @@ from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
 from dropsight.config import Watch
 from dropsight.intake.backlog import Backlog
+from dropsight.intake.candidate import Candidate
 from dropsight.intake.clock import Clock, is_set_by_timesyncd
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.lineup import Lineup, LineupByAge, Order, first, lineup
@@ -161,6 +163,15 @@ def test_images_beyond_max_age_are_filed_logged_counted_and_published_as_expired
     assert record["age_seconds"] > record["max_age_seconds"] == 0.0001
     assert (house.failed / PHOTOS[0].name).exists()
     assert (house.failed / f"{PHOTOS[0].name}.reason.json").exists()
+
+
+def test_an_image_is_as_old_as_its_last_byte(tmp_path: Path) -> None:
+    """What took longer than max_age to come, as a clip written in place, expired once it was whole."""
+    image = Path(shutil.copy(PHOTOS[0], tmp_path))
+    begun = time.monotonic() - 3600
+    folder = DropFolder.open(Watch(path=tmp_path))
+    candidate = Candidate(folder, str(image), closed=True, ready_at=begun, since=begun)
+    assert candidate.came_at(image.stat(), lambda stamp: time.time() - stamp) > begun + 1800
 
 
 def test_expired_images_are_counted_apart(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A path that may be an image to take, on its way."""
 
 import os
+import time
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Literal
@@ -91,9 +92,14 @@ class Candidate(msgspec.Struct, eq=False):
             self._relative = self.folder.relative(self.path)
         return self._relative
 
-    def came_at(self, stat: os.stat_result) -> float:
-        """Return when it came, in monotonic seconds: where its time of change may be another, when found."""
-        return self.ready_at if self.folder.shares.may_tell_no_arrival(stat) else self.since
+    def came_at(self, stat: os.stat_result, age_of: Callable[[float], float]) -> float:
+        """Return when all of it had come, in monotonic seconds: it may have been written to for long `since`.
+
+        Where its time of change may be another, that is when it was found.
+        """
+        if self.folder.shares.may_tell_no_arrival(stat):
+            return self.ready_at
+        return max(self.since, time.monotonic() - age_of(stat.st_ctime))
 
     @property
     def line(self) -> Line:

@@ -161,10 +161,11 @@ class Examiner(Generic[Taken]):
         if self._is_not_to_be_taken(candidate, file):
             return None
         drop = drop_of(candidate, file.stat, plan.device)
-        most = self._max_age
-        if most is not None and (age := time.monotonic() - candidate.came_at(file.stat)) > most:
-            record = image_records.expired(drop, plan, age_seconds=age, max_age_seconds=most)
-            return Refused(candidate, file.stat, record)
+        if self._max_age is not None:
+            age = time.monotonic() - candidate.came_at(file.stat, self._age_of)
+            if age > self._max_age:
+                record = image_records.expired(drop, plan, age_seconds=age, max_age_seconds=self._max_age)
+                return Refused(candidate, file.stat, record)
         try:
             if suspect and suspect.stage in TRIED_ALONE:
                 self._in_hand.note(self._number, candidate.path, "apart")
