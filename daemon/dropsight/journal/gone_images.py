@@ -7,7 +7,7 @@ import time
 from typing import Literal, TypeVar
 
 from dropsight.errors import DamagedError, StoreError
-from dropsight.intake.candidate import Candidate
+from dropsight.intake.candidate import YOUNG_SECONDS, Candidate
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.links import inode
 from dropsight.journal.kept_files import is_cut
@@ -55,6 +55,8 @@ class GoneImages:
         """By file, the seqs of what waits in its inbox, stays there, or was gone as it was to be filed."""
         self._filed: dict[int, tuple[int, float, int]] = {}
         """By file, the seqs of what was filed, when in monotonic seconds, and its time of change by then."""
+        self._dated: dict[int, int] = {}
+        """By inode and size, the seqs of what was read, and may have had its time set since."""
         self._copied: dict[int, int] = {}
         """By path in the inbox and size, the seqs of what may come back as a copy."""
         self.lost: dict[int, bool] = {}
@@ -91,7 +93,7 @@ class GoneImages:
         """An earlier life has recorded this file, and perhaps not filed it."""
         _remember(self._copied, _name(record, row.size), row.seq)
         if row.inode is not None:
-            _remember(self._unfiled, _file(row.inode, row.size, row.mtime_ns), row.seq)
+            self._note_unfiled(row.seq, row.inode, row.size, row.mtime_ns)
 
     def passed(self, behind: LeftBehind, there: Shelved | None) -> None:
         """It is out of its inbox, and lies filed at this place, if anywhere.
@@ -111,9 +113,10 @@ class GoneImages:
         """Of an earlier life: it may have got another name then, or while nothing ran."""
         for seq, is_lost, *file in reader.lie_nowhere(of=MOST_GONE):
             if is_lost:
-                _remember(self._unfiled, _file(*file), seq)
+                self._note_unfiled(seq, *file)
             else:
                 _remember(self._filed, _file(*file), (seq, math.inf, 0))
+                self._note_dated(seq, *file[:2])
 
     def was_tried(self, entry: Recorded, *, is_filed: bool, is_lost: bool, has_changed: bool) -> None:
         """It was to be filed; by one of its names it may be lost, and filed by another.
@@ -127,11 +130,12 @@ class GoneImages:
             self._copied.pop(_name(entry.record, stat.st_size), None)
             filed = entry.seq, time.monotonic(), storable(stat.st_ctime_ns)
             _remember(self._filed, file, filed, most=MOST_FILED)
+            self._note_dated(entry.seq, storable(stat.st_ino), stat.st_size)
             if not entry.finished.candidate.counted:
                 self.lost[entry.seq] = False
         elif self._filed.get(file, _NEVER)[0] != entry.seq:
             if not has_changed:
-                _remember(self._unfiled, file, entry.seq)
+                self._note_unfiled(entry.seq, *all_storable(stat.st_ino, stat.st_size, stat.st_mtime_ns))
             if is_lost:
                 self.lost[entry.seq] = True
 
@@ -141,8 +145,11 @@ class GoneImages:
         It, or its folder, was renamed; which of both names it has now, only its filing finds.
         """
         file, name = _file_of(finished.stat), _name(finished.record, finished.stat.st_size)
-        seqs = self._unfiled.get(file) or self._filed.get(file, _NEVER)[0], self._copied.get(name)
-        for seq, is_it in zip(seqs, (self._is_its_file, self._is_its_copy), strict=True):
+        stat = finished.stat
+        by_file = self._unfiled.get(file) or self._filed.get(file, _NEVER)[0]
+        seqs = by_file, self._dated.get(_body(storable(stat.st_ino), stat.st_size)), self._copied.get(name)
+        ways = self._is_its_file, self._is_it_dated, self._is_its_copy
+        for seq, is_it in zip(seqs, ways, strict=True):
             if seq and (row := _row(seq, reader)) and is_it(finished, row):
                 return row
         return None
@@ -173,6 +180,32 @@ class GoneImages:
         _, filed_at, filed_ns = self._filed.get(file, _NEVER)
         is_earlier = changed_ns <= max(row.changed_ns, filed_ns) and finished.candidate.ready_at <= filed_at
         return is_earlier or is_unfiled or folder.settings.after == "keep"
+
+    def _is_it_dated(self, finished: Finished, row: RecordedFile) -> bool:
+        """Whether this is the file of that record, renamed and with its time set since, in either order.
+
+        As uploaders do it, just after they have closed it. Then its content tells.
+        """
+        stat, digest, folder = finished.stat, finished.candidate.digest, finished.candidate.folder
+        if stat.st_nlink > 1 or row.changed_ns is None or row.inode is None or row.is_of(stat):
+            return False
+        is_of_this_inbox = row.path.startswith(os.fsencode(folder.root + os.sep))
+        if not is_of_this_inbox or os.fsencode(finished.path) == row.path:
+            return False
+        is_it = (storable(stat.st_ino), stat.st_size, digest) == (row.inode, row.size, row.digest)
+        file = _file(row.inode, row.size, row.mtime_ns)
+        was_found_before = finished.candidate.ready_at <= self._filed.get(file, _NEVER)[1]
+        seconds = (storable(stat.st_ctime_ns) - row.changed_ns) / 10**9
+        is_its_time = (seconds <= 0 and was_found_before) or file in self._unfiled
+        is_its_time |= folder.settings.after == "keep"
+        return is_it and digest is not None and is_its_time and abs(seconds) < YOUNG_SECONDS
+
+    def _note_unfiled(self, seq: int, inode: int, size: int, mtime_ns: int) -> None:
+        _remember(self._unfiled, _file(inode, size, mtime_ns), seq)
+        self._note_dated(seq, inode, size)
+
+    def _note_dated(self, seq: int, inode: int, size: int) -> None:
+        _remember(self._dated, _body(inode, size), seq, most=MOST_FILED)
 
     def _is_its_copy(self, finished: Finished, row: RecordedFile) -> bool:
         """Whether it is a copy of that record's file, on a disk or out of an archive that cuts times.
@@ -208,6 +241,10 @@ def _file_of(stat: os.stat_result) -> int:
 def _file(inode: int, size: int, mtime_ns: int) -> int:
     """One number is a third of the memory of three; the journal has these."""
     return hash((inode, size, mtime_ns))
+
+
+def _body(inode: int, size: int) -> int:
+    return hash((inode, size))
 
 
 def _name(record: Record, size: int) -> int:

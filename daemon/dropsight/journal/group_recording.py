@@ -6,7 +6,6 @@ from operator import attrgetter
 import msgspec
 
 from dropsight.errors import DamagedError
-from dropsight.files.original import Identity, identity
 from dropsight.journal.committing import Committer
 from dropsight.journal.consequences import Consequences
 from dropsight.journal.filer import Filer
@@ -125,10 +124,10 @@ class GroupRecording:
 
 def _by_file(group: Sequence[EncodedRecord]) -> tuple[list[EncodedRecord], list[EncodedRecord]]:
     """Part those whose file is in the group once more, by another path: their turn is when that is filed."""
-    files, first, later = set[Identity](), list[EncodedRecord](), list[EncodedRecord]()
+    files, first, later = set[tuple[int, int]](), list[EncodedRecord](), list[EncodedRecord]()
     for made in group:
         stat = made.finished.stat
-        file = identity(stat)
+        file = stat.st_dev, stat.st_ino  # its time may have been set since
         (later if file in files and stat.st_nlink == 1 else first).append(made)
         files.add(file)
     return first, later
