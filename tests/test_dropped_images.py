@@ -62,6 +62,11 @@ def code_of(data: bytes) -> str:
     return "ok"
 
 
+def test_a_heic_that_comes_while_pip_upgrades_its_decoder_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "find_spec", lambda _: None)
+    assert ours(saved(picture(), **KINDS["heic"])).shape[2] == 3
+
+
 @pytest.mark.parametrize(
     ("name", "mode"),
     [*((name, "RGB") for name in KINDS), ("heic", "L"), ("avif", "L"), ("jp2", "L"), ("j2k", "L")],

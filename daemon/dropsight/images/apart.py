@@ -35,6 +35,8 @@ Kind: TypeAlias = Literal["heic", "jp2"]
 KINDS: frozenset[str] = frozenset(get_args(Kind))
 
 _CODECS = {"heic": "pillow_heif", "jp2": "cv2"}
+# While pip upgrades it under the daemon, it is not there for a moment: pictures wait.
+_HAD_HEIF = find_spec("pillow_heif") is not None
 # Of a processor; the smallest machines take half a second for a megapixel.
 CPU_SECONDS, CPU_SECONDS_A_MEGAPIXEL = 10.0, 1.0
 # The program itself, and what codecs hold of a pixel: planes, a tile's reference frames, RGB twice.
@@ -57,7 +59,7 @@ def decode_apart(data: bytes, kind: Kind, *, pixels: int, scale: int = 1) -> Pix
 
     Raises ImageError, MachineError where no process can be had.
     """
-    if kind == "heic" and find_spec("pillow_heif") is None:
+    if kind == "heic" and not (_HAD_HEIF or find_spec("pillow_heif")):
         raise ImageError("unsupported_format", f"HEIC needs pillow-heif: {installing.with_extra('heif')}")
     command = children.command(
         "dropsight.images.apart", kind, str(pixels), f"{cpu_seconds(pixels):g}", str(scale)
