@@ -62,7 +62,9 @@ def code_of(data: bytes) -> str:
     return "ok"
 
 
-def test_a_heic_that_comes_while_pip_upgrades_its_decoder_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_heic_that_comes_while_pip_upgrades_its_decoder_is_not_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(apart, "find_spec", lambda _: None)
     assert ours(saved(picture(), **KINDS["heic"])).shape[2] == 3
 

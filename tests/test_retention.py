@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -22,8 +23,10 @@ from dropsight.files.disk import BLOCK_BYTES
 from dropsight.intake.clock import Clock
 from dropsight.journal import filed
 from dropsight.journal.filed import FiledImages
+from dropsight.journal.ledger import Ledger
 from dropsight.journal.retention import Sweeper
 from dropsight.journal.schema import SHELVE, Shelved, mark_damaged
+from dropsight.service.housekeeping import Housekeeper
 from test_recorder import Desk
 
 DAY = 86_400
@@ -192,6 +195,38 @@ def test_it_goes_by_when_a_file_came_not_by_its_photo_s_date(cupboard: Cupboard)
     assert cupboard.sweep(fortnight) == 0
     assert cupboard.sweep(fortnight, clock=Clock(wall=lambda: now + 15 * DAY)) == 2
     assert cupboard.rows() == []
+
+
+def test_a_reload_that_has_more_kept_ends_the_deleting_by_the_former_bounds_at_once(
+    cupboard: Cupboard,
+) -> None:
+    """All the rest went: 45,900 of 60,000 pictures, after `reload` had said that another one is in force."""
+    cupboard.put(*(f"{number}.jpg" for number in range(20)))
+    desk, stopped = cupboard.desk, threading.Event()
+    settings = msgspec.structs.replace(desk.folder.settings, retention=Retention(days=14))
+    folder = msgspec.structs.replace(desk.folder, settings=settings)
+
+    class ReloadedAmidTheSweep(Clock):
+        def age_seconds(self, stamp: float) -> float:
+            if len(cupboard.left()) <= 15:
+                stopped.set()
+            return super().age_seconds(stamp) + 15 * DAY
+
+    clock = ReloadedAmidTheSweep()
+    ledger = Ledger(desk.store.path, device="d", note=desk.recorder.note_kept)
+    keeper = Housekeeper([folder], clock, ledger, desk.recorder, journal=desk.store.path, remembers=100)
+    keeper.keep_house(stopped)
+    assert 14 <= len(cupboard.left()) <= 15
+
+
+@pytest.mark.parametrize("kept", [{"max_files": 1}, {"max_bytes": 1}])
+def test_what_is_too_much_is_deleted_no_further_once_the_daemon_is_to_end(
+    cupboard: Cupboard, kept: dict[str, int]
+) -> None:
+    cupboard.put(*(f"{number}.jpg" for number in range(20)))
+    bounds, place = Retention(**{"days": None, "max_bytes": None, **kept}), cupboard.desk.folder.processed
+    sweeper = Sweeper(Clock(), is_stopped=lambda: len(cupboard.left()) <= 15)
+    assert sweeper.sweep_place(place, bounds, cupboard.shelf, remembered_from=0) == 5
 
 
 def test_of_what_is_deleted_none_is_taken_for_a_stranger_s(

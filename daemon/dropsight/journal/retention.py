@@ -4,11 +4,12 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from itertools import takewhile
 from stat import S_ISDIR
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -25,6 +26,7 @@ from dropsight.journal.schema import Shelved
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 SECONDS_A_DAY = 86_400
 # As stat counts, whatever the file system's own are.
 # A copy grows, or its disk hangs.
@@ -73,13 +75,17 @@ class _Gone:
 
 
 class Sweeper(msgspec.Struct):
-    """Deletes what is too old, then the oldest of what is too much; memory does not depend on how much."""
+    """Deletes what is too old, then the oldest of what is too much; memory does not depend on how much.
+
+    Nothing more is deleted once it `is_stopped`: after a reload, by the bounds of another config.
+    """
 
     clock: Clock
     in_use: frozenset[str] | None = None
     """The places that the config names, none of which was moved; None where not all are known."""
     stays: Callable[[str], bool] = lambda _: False
     """Whether what was filed in a place that the config no longer names is asked for there."""
+    is_stopped: Callable[[], bool] = lambda: False
     _told: set[str] = msgspec.field(default_factory=set)
 
     def sweep(self, folder: DropFolder, shelf: FiledImages, *, remembered_from: int) -> int:
@@ -115,7 +121,7 @@ class Sweeper(msgspec.Struct):
         pile, removed = _Pile(), 0
         strangers = self._clear_parts(place)
         with _Gone(shelf) as gone:
-            for row in shelf.rows(os.fsencode(place.path)):
+            for row in self._until_stopped(shelf.rows(os.fsencode(place.path))):
                 there = _there(place, row)
                 strangers -= sum(map(self._is_noted, there.values()))
                 if there and self._is_too_old(row, retention):
@@ -124,9 +130,13 @@ class Sweeper(msgspec.Struct):
                     _weigh(there, pile)
                 elif row.seq < remembered_from:
                     gone.add(row)
-            removed += _shrink(place, shelf, pile, retention, gone)
-        self._tell(place.path, strangers=strangers, removed=removed)
+            rows = self._until_stopped(shelf.rows(os.fsencode(place.path)))
+            removed += _shrink(place, rows, pile, retention, gone)
+        self._tell(place.path, strangers=0 if self.is_stopped() else strangers, removed=removed)
         return removed
+
+    def _until_stopped(self, some: Iterable[T]) -> Iterator[T]:
+        return takewhile(lambda _: not self.is_stopped(), some)
 
     def _take_over(self, place: Top, shelf: FiledImages) -> None:
         """Know again what was filed here while this folder had another path, by the newest of it.
@@ -157,7 +167,7 @@ class Sweeper(msgspec.Struct):
     def _clear_parts(self, place: Top) -> int:
         """Remove half copies that nobody goes on with; count all other files, once a folder."""
         count = 0
-        for name in _files(place):
+        for name in self._until_stopped(_files(place)):
             if _PART.fullmatch(os.path.basename(name).decode(errors="replace")):
                 stat = _look(place, name).get(name)
                 if stat and self.clock.age_seconds(stat.st_ctime) > ABANDONED_SECONDS:
@@ -179,9 +189,9 @@ def _weigh(there: dict[bytes, os.stat_result], pile: _Pile) -> None:
     pile.files += len(there)
 
 
-def _shrink(place: Top, shelf: FiledImages, pile: _Pile, retention: Retention, gone: _Gone) -> int:
+def _shrink(place: Top, rows: Iterator[Shelved], pile: _Pile, retention: Retention, gone: _Gone) -> int:
+    """Delete the first of these, as long as there is too much."""
     removed = 0
-    rows = shelf.rows(os.fsencode(place.path))
     while pile.exceeds(retention) and (row := next(rows, None)):
         there = _there(place, row)
         if there and (count := _remove(place, row, there, gone)):
