@@ -22,8 +22,10 @@ from dropsight.config import Config, Log, Store, Watch
 from dropsight.files import filesystems
 from dropsight.intake import inboxes, mute_inboxes
 from dropsight.intake.mute_inboxes import MuteInboxes
+from receivers import secret_file
 from test_closed_folders import OTHERS, UNPRIVILEGED
 from test_reload import MODEL
+from test_tls import Authority
 from test_watch import SOON, drop, is_taken, mount, trouble, unmount
 from webs import ANY_PORT, address, ask
 
@@ -392,8 +394,10 @@ def test_a_start_without_the_state_s_disk_waits_for_it_unless_there_is_a_journal
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("key", ["model.path", "cameras.front.mask"])
-def test_a_start_without_the_disk_of_its_model_or_of_a_mask_waits_for_it(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize("key", ["model.path", "cameras.front.mask", "mqtt.password_file", "mqtt.tls.ca"])
+def test_a_start_without_the_disk_of_its_model_a_mask_or_a_secret_waits_for_it(
+    tmp_path: Path, key: str
+) -> None:
     """It ended with exit code 2, after which systemd starts none, so a boot with a slow disk was the last."""
     disk, place, table = (tmp_path / name for name in ("disk", "place", "fstab"))
     disk.mkdir()
@@ -402,7 +406,12 @@ def test_a_start_without_the_disk_of_its_model_or_of_a_mask_waits_for_it(tmp_pat
     mask = np.zeros((8, 8), np.uint8)
     mask[:4] = 255
     cv2.imwrite(str(disk / "mask.png"), mask)
+    secret_file(disk / "password", "secret")
+    Authority(disk)
+    broker = {"url": "mqtts://127.0.0.1:1", "username": "porch", "password_file": str(place / "password")}
     settings: dict[str, dict[str, Any]] = {
+        "mqtt.password_file": {"mqtt": broker},
+        "mqtt.tls.ca": {"mqtt": {"url": broker["url"], "tls": {"ca": str(place / "ca.pem")}}},
         "model.path": {"model": {"path": str(place / "own.tflite")}},
         "cameras.front.mask": {"cameras": {"front": {"mask": str(place / "mask.png")}}},
     }

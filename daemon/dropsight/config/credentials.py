@@ -115,18 +115,31 @@ def _token(web: Web) -> str | None:
     return found
 
 
-def open_to_all(config: Config) -> list[str]:
-    """Name secrets that every user of this machine may read, with the way out."""
+def secret_files(config: Config) -> list[tuple[str, Path]]:
+    """Return the files of secrets that this config names, each with its key."""
     mqtt, web = config.mqtt, config.web
     files = [("web.token_file", web.token_file if web else None)]
     if mqtt:
         files += [("mqtt.password_file", mqtt.password_file), ("mqtt.tls.key", mqtt.tls.key)]
     files += [(HEADERS, hook.headers_file) for hook in config.webhooks]
     files += [(f"notify.{name}.targets_file", each.targets_file) for name, each in config.notify.items()]
+    return [(key, path) for key, path in files if path]
+
+
+def certificate_files(config: Config) -> list[tuple[str, Path]]:
+    """The same of what everybody may read."""
+    files = [("webhooks.ca_file", hook.ca_file) for hook in config.webhooks]
+    if config.mqtt:
+        files += [("mqtt.tls.ca", config.mqtt.tls.ca), ("mqtt.tls.cert", config.mqtt.tls.cert)]
+    return [(key, path) for key, path in files if path]
+
+
+def open_to_all(config: Config) -> list[str]:
+    """Name secrets that every user of this machine may read, with the way out."""
     found = []
-    for key, path in files:
+    for key, path in secret_files(config):
         with suppress(OSError):
-            if path and path.stat().st_mode & stat.S_IROTH:
+            if path.stat().st_mode & stat.S_IROTH:
                 found.append(f"{key}: {path} is readable by every user of this machine; chmod o= {path}")
     return found
 

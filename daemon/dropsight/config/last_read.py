@@ -20,6 +20,11 @@ class LastRead:
         self._starting: dict[Hashable, object] | None = None
         self.faults: Sequence[str] = ()
 
+    @property
+    def has_any(self) -> bool:
+        """Whether a start may go on with what was read before."""
+        return bool(self._in_force)
+
     def read(self, settings: Hashable, read: Callable[[], T]) -> T:
         """Read what these settings name; raises ConfigError, but where a start knows it from before."""
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dropsight.classify.resources import give_memory_back
 from dropsight.config import Config
+from dropsight.config.credentials import certificate_files, secret_files
 from dropsight.config.last_read import LAST_READ
 from dropsight.errors import (
     ConfigError,
@@ -157,14 +158,15 @@ def _wait_for_its_disk(journal: Path) -> None:
 
 
 def _wait_for_what_is_read(config: Config) -> None:
-    """Raise StoreError while a model that nothing takes the place of, or a mask, is on such a disk.
+    """Raise StoreError while a model that nothing takes the place of, a mask or a secret is on such a disk.
 
     Without them the daemon would end for good: for systemd, what leads nowhere is a fault of the config.
     """
-    named = {f"cameras.{name}.mask": each.mask for name, each in config.cameras.by_name.items() if each.mask}
+    masks = [(f"cameras.{name}.mask", each.mask) for name, each in config.cameras.by_name.items()]
+    named = [*masks, *(() if LAST_READ.has_any else (*secret_files(config), *certificate_files(config)))]
     if not config.model.fallback and not config.model.path.startswith(BUILTIN):
-        named["model.path"] = Path(config.model.path)
-    for key, path in named.items():
-        if not os.access(path, os.F_OK) and (place := unmounted_above(path)):
+        named.append(("model.path", Path(config.model.path)))
+    for key, path in named:
+        if path and not os.access(path, os.F_OK) and (place := unmounted_above(path)):
             text = f"{key}: {place}, which {FSTAB} names, is not mounted, and {path} is not there"
             raise StoreError(f"{text}: mount it, or take it out of {FSTAB}")
