@@ -1,5 +1,6 @@
 """Reloads and restarts while files of secrets and certificates cannot be used: nobody is blind for that."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -191,6 +192,29 @@ def test_a_file_that_becomes_unusable_under_the_running_daemon_is_a_trouble_unti
     secret_file(secrets.folder / "token", ANOTHER)
     assert classifies(house)
     assert admitted(house, TOKEN), "another one takes a reload"
+
+
+def test_a_file_of_secrets_that_answers_nobody_holds_up_no_stop(house: House, secrets: Secrets) -> None:
+    """As on a share whose server is gone: the main thread waited for it, which hears of a stop."""
+    often = ("dropsight.service.daemon", {"LOOK_SECONDS": 0.1})
+    house.under = bounded_by("dropsight.service.reloading", often, SECRETS_SECONDS=0.0)
+    house.start()
+    pipe = secrets.folder / "targets"
+    os.mkfifo(secrets.folder / "mute")
+    writer = os.open(secrets.folder / "mute", os.O_RDWR)
+    (secrets.folder / "mute").replace(pipe)
+    try:
+        wait_until(lambda: is_read(pipe, house), what="it is looked at")
+        assert classifies(house)
+        assert house.stop() == 0
+    finally:
+        os.close(writer)
+
+
+def is_read(path: Path, house: House) -> bool:
+    assert house.process
+    descriptors = Path(f"/proc/{house.process.pid}/fd").iterdir()
+    return any(os.path.realpath(descriptor) == str(path) for descriptor in descriptors)
 
 
 def test_the_former_config_goes_on_without_its_files_where_the_new_one_cannot_be_begun_with(

@@ -123,8 +123,6 @@ class Daemon:
             self._look_for_an_end()
             self._look_at_clock()
             self._serve_web()
-            with monitoring.supervision.contained("secrets"):
-                self._outlets.reloader.look_at_all_secrets()
             if lifecycle.take_reload() or self._outlets.reloader.is_due:
                 # What is wrong with the config or the model is told as a trouble.
                 with monitoring.supervision.contained("reload"), contextlib.suppress(ConfigError, ModelError):
@@ -199,6 +197,8 @@ class Daemon:
         supervision = self._monitoring.supervision
         supervision.start("housekeeping", partial(self._recording.housekeeper.run, self._housekeeping))
         supervision.start("cameras", partial(self._outlets.watching.run, self._housekeeping))
+        keep_looking = self._outlets.reloader.keep_looking_at_secrets
+        supervision.start("secrets", partial(keep_looking, self._housekeeping, every=LOOK_SECONDS))
         finders = [source.start(supervision) for source in self._intake.sources]
         # An inbox that is away, or a long walk, makes nobody wait for the others to be ready.
         self._intake.scanner.watching.wait(WATCHED_SECONDS)

@@ -152,37 +152,36 @@ class Reloader:
         LAST_READ.note(())
         self._spoilt = ()
 
-    def look_at_all_secrets(self) -> None:
+    def keep_looking_at_secrets(self, ended: threading.Event, *, every: float) -> None:
         """Use the files that this start could not, as soon as they are in order; tell of those that are not.
 
-        What has come in the place of others takes a reload, as ever.
+        What has come in the place of others takes a reload, as ever. On a thread of its own: a share that
+        answers nobody may have one of them, and a reload may last.
         """
-        if LAST_READ.faults:
-            self._look_at_stale_secrets()
-        elif self._spoilt or time.monotonic() - self._secrets_seen_at >= SECRETS_SECONDS:
-            self._look_at_spoilt_secrets()
+        while not ended.wait(every):
+            rested = time.monotonic() - self._secrets_seen_at
+            if LAST_READ.faults or self._spoilt or rested >= SECRETS_SECONDS:
+                self._look_at_all_secrets(ended)
 
-    def _look_at_spoilt_secrets(self) -> None:
+    def _look_at_all_secrets(self, ended: threading.Event) -> None:
         with self._lock:
-            self._secrets_seen_at = time.monotonic()
+            self._secrets_seen_at, self._spoilt = time.monotonic(), ()
             if self._lifecycle.successor is not None:  # which has been read
                 return
-            config, self._spoilt = self._in_force.config, ()
-            try:
-                read_secrets(config)
-            except ConfigError as error:
-                self._spoilt = error.faults
-            look_at_secrets(config, self._troubles, self._spoilt)
-
-    def _look_at_stale_secrets(self) -> None:
-        with self._lock:
-            config = self._in_force.config
+            config, faults = self._in_force.config, list[str]()
             try:
                 read_secrets(config)  # first, for followers come in anew with what is read for them
-                self._read_secrets()
+                if LAST_READ.faults and not ended.is_set():
+                    self._read_secrets()
             except ConfigError as error:
-                LAST_READ.note(error.faults)
-            look_at_secrets(config, self._troubles)
+                faults += error.faults
+            if ended.is_set():  # it may have taken long
+                return
+            if LAST_READ.faults:
+                LAST_READ.note(faults)
+            else:
+                self._spoilt = faults
+            look_at_secrets(config, self._troubles, self._spoilt)
 
 
 def only_the_model_differs(config: Config, mine: Config) -> bool:
