@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from brokers import wait_until
 from disks import small_disk
-from dropsight.intake.candidate import digest_of
+from dropsight.intake.candidate import Candidate, digest_of
 from dropsight.intake.slow_inboxes import SlowInboxes
 from dropsight.journal.copying import Copying
 from dropsight.journal.filing import file_away
@@ -36,12 +36,22 @@ AFTER = ("move", "delete", "keep")
 WHOLE_SECOND = (1_700_000_000, 1_700_000_000)
 
 
-def read(desk: Desk, path: Path) -> Finished:
-    """An image in the hand of a worker, its record made."""
+def found(desk: Desk, path: Path) -> Candidate:
+    """In the hand of a worker."""
     desk.backlog.hint(desk.folder, str(path), closed=True)
     candidate = desk.backlog.take()
     assert candidate
     assert candidate.path == str(path)
+    return candidate
+
+
+def read(desk: Desk, path: Path) -> Finished:
+    """An image in the hand of a worker, its record made."""
+    return read_by(found(desk, path))
+
+
+def read_by(candidate: Candidate) -> Finished:
+    path = Path(candidate.path)
     stat = path.stat()
     candidate.digest = digest_of(path.read_bytes())
     name = candidate.relative

@@ -179,7 +179,7 @@ class Examiner(Generic[Taken]):
             return self.refuse(candidate, drop, error, plan, young=self.seconds_young(candidate, file))
 
     def _is_not_to_be_taken(self, candidate: Candidate, file: ImageFile) -> bool:
-        """Put off what is not whole or waits for its sidecar, and drop what is on record."""
+        """Put off what is not whole, or waits for its one name or its sidecar; drop what is on record."""
         wait = self.seconds_to_wait(candidate, file) or readiness.seconds_to_next_part(candidate)
         if not wait:
             candidate.digest = None
@@ -189,7 +189,8 @@ class Examiner(Generic[Taken]):
                 self._backlog.drop(candidate)
                 return True
             is_named_again = partial(self._used_names.has, candidate, self._ledger.knows_its_name)
-            wait = readiness.seconds_to_sidecar(
+            one_name = readiness.seconds_to_one_name(candidate, file.stat, self._age_of, once=self._once)
+            wait = one_name or readiness.seconds_to_sidecar(
                 candidate, file.stat, self._age_of, once=self._once, is_named_again=is_named_again
             )
         if wait:

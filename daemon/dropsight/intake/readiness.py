@@ -12,8 +12,10 @@ from dropsight.intake.tagging import read_sidecar_of
 
 Age: TypeAlias = Callable[[float], float]
 Writer = Literal["none", "present", "unknown"]
-# Between two looks for a sidecar that is yet to come.
-_SIDECAR_SECONDS = 0.25
+# Between two looks for a sidecar that is yet to come, and at a second name.
+_SIDECAR_SECONDS = _NAMES_SECONDS = 0.25
+# Who renames by a second name takes the first one away at once, unless he gets no processor.
+_RENAMING_SECONDS = 1.0
 
 
 def writer(fd: int) -> Writer:
@@ -124,8 +126,19 @@ def seconds_to_sidecar(
     return max(min(wait - _waited_seconds(candidate, stat, age_of, once=once), _SIDECAR_SECONDS), 0.0)
 
 
+def seconds_to_one_name(candidate: Candidate, stat: os.stat_result, age_of: Age, *, once: bool) -> float:
+    """Return 0 but for a file that has just got a second name; then after how long to look again.
+
+    OpenSSH's SFTP server renames so: read by both names, it would be two images.
+    """
+    if stat.st_nlink <= 1:
+        return 0.0
+    left = _RENAMING_SECONDS - _waited_seconds(candidate, stat, age_of, once=once)
+    return max(min(left, _NAMES_SECONDS), 0.0)
+
+
 def _waited_seconds(candidate: Candidate, stat: os.stat_result, age_of: Age, *, once: bool) -> float:
-    """Return for how long its sidecar has been waited for: since the image was last seen to change.
+    """Return for how long it has been waited for what is to come: since the image was last seen to change.
 
     Before it was seen first it has waited, too, so that a start goes on at once with what lay there; but for
     uploads, and where nothing tells since when it has been there.

@@ -128,7 +128,9 @@ class GoneImages:
         if is_filed:
             self._unfiled.pop(file, None)
             self._copied.pop(_name(entry.record, stat.st_size), None)
-            filed = entry.seq, time.monotonic(), storable(stat.st_ctime_ns)
+            # A name that it has got since it was read, of who renames by such, was changed by its filing.
+            changed_ns = time.time_ns() if stat.st_nlink <= 1 else stat.st_ctime_ns
+            filed = entry.seq, time.monotonic(), storable(changed_ns)
             _remember(self._filed, file, filed, most=MOST_FILED)
             self._note_dated(entry.seq, storable(stat.st_ino), stat.st_size)
             if not entry.finished.candidate.counted:
