@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -202,6 +202,30 @@ def test_a_name_that_is_used_again_and_again_for_images_that_are_renamed_costs_n
             images = [first, read(desk, path)]
             record(desk, *(images if number % 2 else reversed(images)))
         assert digests_on_record(desk) == [digest_of(b"image %d" % number) for number in range(9)]
+
+
+def of_inode(inode: int, path: Path, content: bytes) -> Path:
+    """Have one of a file that is gone, and of that time."""
+    for _ in range(999):
+        with NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+            file.write(content)
+        if (made := Path(file.name)).stat().st_ino == inode:
+            os.utime(made, WHOLE_SECOND)
+            return made.rename(path)
+    pytest.skip("this file system gives no inode to another file so soon")
+
+
+def test_an_image_that_was_read_by_its_former_name_has_one_record_though_another_has_its_inode_by_then(
+    tmp_path: Path,
+) -> None:
+    """All of one size and whole second, and what was read first is the last to be recorded."""
+    with begun_anew(tmp_path, "delete") as desk:
+        first = upload(desk, "tmp.jpg", b"image 1", times=WHOLE_SECOND)
+        record(desk, read(desk, rename(desk, "tmp.jpg", "1.jpg")))
+        path = of_inode(first.stat.st_ino, desk.inbox / "2.jpg", b"image 2")
+        record(desk, read(desk, path))
+        record(desk, first)
+        assert digests_on_record(desk) == [digest_of(b"image 1"), digest_of(b"image 2")]
 
 
 @pytest.mark.parametrize("after", ["move", "delete"])

@@ -93,7 +93,7 @@ class GoneImages:
         """An earlier life has recorded this file, and perhaps not filed it."""
         _remember(self._copied, _name(record, row.size), row.seq)
         if row.inode is not None:
-            self._note_unfiled(row.seq, row.inode, row.size, row.mtime_ns)
+            self._note_unfiled(row.seq, row.inode, row.size, row.mtime_ns, digest=row.digest)
 
     def passed(self, behind: LeftBehind, there: Shelved | None) -> None:
         """It is out of its inbox, and lies filed at this place, if anywhere.
@@ -105,18 +105,18 @@ class GoneImages:
         is_filed = there is not None and there.inode == row.inode
         self.lost[row.seq] = not is_filed
         if is_filed and row.inode is not None:
-            self._unfiled.pop(_file(row.inode, row.size, row.mtime_ns), None)
+            self._unfiled.pop(_file(row.inode, row.size, row.mtime_ns, digest=row.digest), None)
         if not behind.candidate.again:
             self._copied.pop(_name(behind.record, row.size), None)
 
     def recall(self, reader: JournalReader) -> None:
         """Of an earlier life: it may have got another name then, or while nothing ran."""
-        for seq, is_lost, *file in reader.lie_nowhere(of=MOST_GONE):
+        for seq, is_lost, number, size, mtime_ns, digest in reader.lie_nowhere(of=MOST_GONE):
             if is_lost:
-                self._note_unfiled(seq, *file)
+                self._note_unfiled(seq, number, size, mtime_ns, digest=digest)
             else:
-                _remember(self._filed, _file(*file), (seq, math.inf, 0))
-                self._note_dated(seq, *file[:2])
+                _remember(self._filed, _file(number, size, mtime_ns, digest=digest), (seq, math.inf, 0))
+                self._note_dated(seq, number, size)
 
     def was_tried(self, entry: Recorded, *, is_filed: bool, is_lost: bool, has_changed: bool) -> None:
         """It was to be filed; by one of its names it may be lost, and filed by another.
@@ -124,7 +124,7 @@ class GoneImages:
         `has_changed`: the file that was found is of an image of its own.
         """
         stat = entry.finished.stat
-        file = _file_of(stat)
+        file = _file_of(entry.finished)
         if is_filed:
             self._unfiled.pop(file, None)
             self._copied.pop(_name(entry.record, stat.st_size), None)
@@ -137,7 +137,8 @@ class GoneImages:
                 self.lost[entry.seq] = False
         elif self._filed.get(file, _NEVER)[0] != entry.seq:
             if not has_changed:
-                self._note_unfiled(entry.seq, *all_storable(stat.st_ino, stat.st_size, stat.st_mtime_ns))
+                numbers = all_storable(stat.st_ino, stat.st_size, stat.st_mtime_ns)
+                self._note_unfiled(entry.seq, *numbers, digest=entry.finished.candidate.digest)
             if is_lost:
                 self.lost[entry.seq] = True
 
@@ -146,7 +147,7 @@ class GoneImages:
 
         It, or its folder, was renamed; which of both names it has now, only its filing finds.
         """
-        file, name = _file_of(finished.stat), _name(finished.record, finished.stat.st_size)
+        file, name = _file_of(finished), _name(finished.record, finished.stat.st_size)
         stat = finished.stat
         by_file = self._unfiled.get(file) or self._filed.get(file, _NEVER)[0]
         seqs = by_file, self._dated.get(_body(storable(stat.st_ino), stat.st_size)), self._copied.get(name)
@@ -174,7 +175,7 @@ class GoneImages:
         time_ns = changed_ns if is_as_it_was else row.mtime_ns
         if is_another(digest, row.digest) or (time_ns % 10**9 == 0 and None in {digest, row.digest}):
             return False
-        file = _file_of(stat)
+        file = _file_of(finished)
         is_unfiled = file in self._unfiled
         is_of_this_inbox = row.path.startswith(os.fsencode(folder.root + os.sep))
         if not is_of_this_inbox:  # on a clone of that disk it is another
@@ -195,15 +196,15 @@ class GoneImages:
         if not is_of_this_inbox or os.fsencode(finished.path) == row.path:
             return False
         is_it = (storable(stat.st_ino), stat.st_size, digest) == (row.inode, row.size, row.digest)
-        file = _file(row.inode, row.size, row.mtime_ns)
+        file = _file(row.inode, row.size, row.mtime_ns, digest=row.digest)
         was_found_before = finished.candidate.ready_at <= self._filed.get(file, _NEVER)[1]
         seconds = (storable(stat.st_ctime_ns) - row.changed_ns) / 10**9
         is_its_time = (seconds <= 0 and was_found_before) or file in self._unfiled
         is_its_time |= folder.settings.after == "keep"
         return is_it and digest is not None and is_its_time and abs(seconds) < YOUNG_SECONDS
 
-    def _note_unfiled(self, seq: int, inode: int, size: int, mtime_ns: int) -> None:
-        _remember(self._unfiled, _file(inode, size, mtime_ns), seq)
+    def _note_unfiled(self, seq: int, inode: int, size: int, mtime_ns: int, *, digest: bytes | None) -> None:
+        _remember(self._unfiled, _file(inode, size, mtime_ns, digest=digest), seq)
         self._note_dated(seq, inode, size)
 
     def _note_dated(self, seq: int, inode: int, size: int) -> None:
@@ -236,13 +237,18 @@ def _remember(known: dict[int, T], key: int, value: T, *, most: int = MOST_GONE)
         del known[next(iter(known))]
 
 
-def _file_of(stat: os.stat_result) -> int:
-    return _file(*all_storable(stat.st_ino, stat.st_size, stat.st_mtime_ns))
+def _file_of(finished: Finished) -> int:
+    stat = finished.stat
+    return _file(*all_storable(stat.st_ino, stat.st_size, stat.st_mtime_ns), digest=finished.candidate.digest)
 
 
-def _file(inode: int, size: int, mtime_ns: int) -> int:
-    """One number is a third of the memory of three; the journal has these."""
-    return hash((inode, size, mtime_ns))
+def _file(inode: int, size: int, mtime_ns: int, *, digest: bytes | None) -> int:
+    """One number is a third of the memory of three; the journal has these.
+
+    Where times are whole seconds, the next image of that size may have the inode, and the time, of one that
+    was deleted: there its content is known.
+    """
+    return hash((inode, size, mtime_ns, digest if mtime_ns % 10**9 == 0 else None))
 
 
 def _body(inode: int, size: int) -> int:

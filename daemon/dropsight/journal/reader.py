@@ -93,21 +93,21 @@ class JournalReader:
             row = self._db.execute(f"{RECORDED_FILES} WHERE seq = ?", (seq,)).fetchone()
             return None if row is None else typed(self.path, row, RecordedFile)
 
-    def lie_nowhere(self, *, of: int) -> list[tuple[int, int, int, int, int]]:
+    def lie_nowhere(self, *, of: int) -> list[tuple[int, int, int, int, int, bytes | None]]:
         """Name those `of` so many newest records whose files lie where nobody has filed them.
 
-        By seq, whether (1) the file was gone as it was to be filed, inode, size and time; what was deleted or
-        stays in its folder is among them. Of what was gone, the shelf may have a picture just like it, which
-        was filed by its name.
+        By seq, whether (1) the file was gone as it was to be filed, inode, size, time and digest; what was
+        deleted or stays in its folder is among them. Of what was gone, the shelf may have a picture just like
+        it, which was filed by its name.
         """
         with translated(self.path):
             rows = self._db.execute(
-                "SELECT seq, lost IS 1, inode, size, mtime_ns FROM record"
+                "SELECT seq, lost IS 1, inode, size, mtime_ns, digest FROM record"
                 " WHERE seq > (SELECT max(seq) FROM record) - ? AND filed = 1 AND inode NOTNULL"
                 " AND (lost = 1 OR seq NOT IN (SELECT seq FROM shelf)) ORDER BY seq",
                 (of,),
             ).fetchall()
-            return typed(self.path, rows, list[tuple[int, int, int, int, int]])
+            return typed(self.path, rows, list[tuple[int, int, int, int, int, bytes | None]])
 
     def since(self, seq: int) -> list[RecordedFile]:
         """Return what was recorded after this one, in order."""
