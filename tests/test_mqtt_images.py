@@ -56,6 +56,12 @@ def saved(folder: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
+def note_of(state: Path, session: str) -> Path:
+    """What tells of it until it is ended."""
+    path = path_of(state, session)
+    return path.with_name(f"{path.name.replace('taken', 'subscriptions')}.json")
+
+
 def is_sent(sender: Sender, topic: str, found: Taking) -> bool:
     """Each call sends another."""
     sender.send(topic, b"x")
@@ -309,9 +315,10 @@ def test_an_inbox_that_is_full_holds_up_the_images_of_no_other(
 
 
 def test_a_filter_that_is_in_the_config_no_more_leaves_no_session_with_the_broker(
-    tmp_path: Path, broker: Mosquitto
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In which the broker would go on keeping images, for ever in MQTT 3.1.1."""
+    monkeypatch.setattr(former, "ALONE_SECONDS", 0.1)
     settings: dict[str, Any] = {"client_id": "gone", "protocol": "3.1.1"}
     with taking(tmp_path, broker, mqtt="gone/+/image", **settings) as found:
         wait_until(found.is_subscribed)
@@ -319,7 +326,8 @@ def test_a_filter_that_is_in_the_config_no_more_leaves_no_session_with_the_broke
     assert has_session(broker, name)
     with taking(tmp_path, broker, mqtt="other/+/image", **settings) as found:
         wait_until(found.is_subscribed)
-        wait_until(lambda: not has_session(broker, name))
+        wait_until(lambda: not note_of(tmp_path / "state", name).exists())
+    assert not has_session(broker, name)
 
 
 @PROTOCOLS
@@ -351,24 +359,35 @@ def test_a_change_of_filter_or_client_id_loses_no_image_and_takes_none_twice(
 
 
 @PROTOCOLS
-def test_who_is_at_work_by_a_copied_state_keeps_his_session_where_the_copy_has_another_client_id(
+@pytest.mark.parametrize("copied", ["copied-{}/+/image", "copied-{}/back/image", "other-{}/+/image"])
+def test_who_is_at_work_by_a_copied_state_keeps_his_session_and_images_where_the_copy_has_another_client_id(
     tmp_path: Path,
     broker: Mosquitto,
     protocol: str,
+    copied: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """Whichever filter the copy has: what came while it looked for him was its own, or thrown away."""
     monkeypatch.setattr(former, "LOOK_SECONDS", 0.1)
-    topics = f"copied-{protocol}/+/image"
+    topics, sent = f"copied-{protocol}/+/image", list[bytes]()
     with taking(tmp_path / "one", broker, mqtt=topics, protocol=protocol, client_id="his") as his:
         wait_until(his.is_subscribed)
         without_halves = shutil.ignore_patterns("*.part")
         shutil.copytree(tmp_path / "one/state", tmp_path / "other/state", ignore=without_halves)
-        with taking(tmp_path / "other", broker, mqtt=topics, protocol=protocol, client_id="mine") as mine:
-            wait_until(lambda: "another dropsight may use it" in caplog.text)
-            with sending(broker) as sender:
-                sender.send(f"copied-{protocol}/front/image", b"for both")
-            wait_until(lambda: his.contents() == mine.contents() == [b"for both"])
+        other: dict[str, Any] = {"mqtt": copied.format(protocol), "protocol": protocol, "client_id": "mine"}
+        with sending(broker) as sender, taking(tmp_path / "other", broker, **other) as mine:
+            wait_until(mine.is_subscribed)
+
+            def is_left_to_him() -> bool:
+                sent.append(b"%05d" % len(sent))
+                sender.send(f"copied-{protocol}/front/image", sent[-1])
+                return "another dropsight may use it" in caplog.text
+
+            wait_until(is_left_to_him)
+            wait_until(lambda: len(his.files()) >= len(sent))
+            assert his.contents() == sent
+            wait_until(lambda: mine.contents() in ([], sent))
 
 
 @PROTOCOLS
@@ -381,8 +400,7 @@ def test_a_filter_that_comes_back_while_its_former_session_is_emptied_is_subscri
     with taking(tmp_path, broker, mqtt=topics, **names) as found:
         wait_until(found.is_subscribed)
     with taking(tmp_path, broker, mqtt=other, **names) as found:
-        path = path_of(tmp_path / "state", session_id(names["client_id"], topics))
-        note = path.with_name(f"{path.name.replace('taken', 'subscriptions')}.json")
+        note = note_of(tmp_path / "state", session_id(names["client_id"], topics))
         wait_until(lambda: b"true" in note.read_bytes())
     with taking(tmp_path, broker, mqtt=topics, **names) as found, sending(broker) as sender:
         wait_until(found.is_subscribed)

@@ -3,7 +3,8 @@
 import logging
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 from dropsight.config import Mqtt
 from dropsight.config.filters import levels, overlap
@@ -82,13 +83,14 @@ class FormerSessions:
     def _take_over(self, former: Former) -> None:
         """Return once nothing more comes, or when stopped; raises SinkError where that never is."""
         heirs, tries, lost = self._heirs[former.client_id], 0, 0
-        while heirs and not self._stopped.is_set():
+        while not self._stopped.is_set():
             if not all(heir.connected and heir.subscription.had for heir in heirs):
                 self._stopped.wait(LOOK_AGAIN_SECONDS)
                 continue
             tries += 1
             try:
-                self._drain(former, heirs)
+                if self._is_there_and_ours(former, heirs) and heirs:
+                    self._drain(former, heirs)
             except InboxError:
                 tries = 0
             except ClaimedError:
@@ -96,39 +98,51 @@ class FormerSessions:
                 if lost == MOST_LOST:
                     raise
             except (ConfigError, SinkError):
-                if tries == TRIES:
+                if tries == TRIES or not heirs:
                     raise
             else:
                 return
             self._stopped.wait(LOOK_SECONDS)  # the error has all that was in hand, and is gone by now
 
-    def _drain(self, former: Former, heirs: Sequence[ImageSession]) -> None:
-        connection = self._connect(former.client_id, lasting=True, room=self._room)
-        try:
-            self._connection = connection
+    def _is_there_and_ours(self, former: Former, heirs: Sequence[ImageSession]) -> bool:
+        """Wait for whoever else may be at work by it; raises ClaimedError where he takes it back."""
+        with self._connected(former) as connection:
             if connection.had_session:
-                self._look_whether_alone(connection, heirs)
-            if connection.had_session and not self._stopped.is_set():
-                leave(former)
-                connection.unsubscribe(former.topics)
-                while self._take_next(connection, heirs, seconds=QUIET_SECONDS):
-                    pass
-        finally:
-            self._connection = None
-            connection.close()
+                self._wait_for_another(connection, heirs)
+            return connection.had_session and not self._stopped.is_set()
 
-    def _look_whether_alone(self, connection: ImageConnection, heirs: Sequence[ImageSession]) -> None:
-        """Take what comes for so long; raises ClaimedError where the connection is lost meanwhile."""
+    def _wait_for_another(self, connection: ImageConnection, heirs: Sequence[ImageSession]) -> None:
+        """Acknowledge nothing of what comes meanwhile: it may be his, and then comes to him again."""
         deadline = time.monotonic() + ALONE_SECONDS
         try:
             while (left := deadline - time.monotonic()) > 0 and not self._stopped.is_set():
-                self._take_next(connection, heirs, seconds=left)
+                arrival = connection.next(timeout=left)
+                if arrival is not None and not arrival.qos:  # which comes to nobody again
+                    self._hand_over(arrival, heirs, connection)
         except InboxError:
             raise
         except SinkError as error:
             raise ClaimedError(
                 f"{error}; another dropsight may use it, as with a copied state folder"
             ) from error
+
+    def _drain(self, former: Former, heirs: Sequence[ImageSession]) -> None:
+        with self._connected(former) as connection:
+            if connection.had_session:
+                leave(former)
+                connection.unsubscribe(former.topics)
+                while self._take_next(connection, heirs, seconds=QUIET_SECONDS):
+                    pass
+
+    @contextmanager
+    def _connected(self, former: Former) -> Iterator[ImageConnection]:
+        connection = self._connect(former.client_id, lasting=True, room=self._room)
+        try:
+            self._connection = connection
+            yield connection
+        finally:
+            self._connection = None
+            connection.close()
 
     def _take_next(
         self, connection: ImageConnection, heirs: Sequence[ImageSession], *, seconds: float
