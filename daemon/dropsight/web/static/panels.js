@@ -37,7 +37,7 @@ function broker({ mqtt, stats }) {
   if (!mqtt) return ["Broker", "Off", "", "no MQTT"];
   const waiting = stats.queues.outbox;
   const more = waiting ? `${count(waiting)} in the outbox` : `${count(mqtt.published)} published`;
-  return mqtt.connected ? ["Broker", "Connected", "", more, "good"] : ["Broker", "Disconnected", "", more, "bad"];
+  return mqtt.connected ? ["Broker", "Connected", "", more, "good"] : ["Broker", "Offline", "", more, "bad"];
 }
 
 function diskOf({ free_bytes: free, total_bytes: total }) {
