@@ -27,7 +27,7 @@ def seconds_left(image: Path, *, age: float, once: bool = False) -> float:
 def test_an_image_with_a_new_second_name_waits_until_that_is_its_only_one_or_stays(
     tmp_path: Path, *, once: bool
 ) -> None:
-    """It was read by both: 7 of 900 by SFTP on a busy machine had two records."""
+    """It was read by both: 7 of 600 by SFTP on a busy machine had two records."""
     (first := tmp_path / "tmp.jpg").write_bytes(b"image")
     assert seconds_left(first, age=0.0, once=once) == 0
     os.link(first, second := tmp_path / "1.jpg")
