@@ -8,6 +8,9 @@ import pytest
 
 from brokers import Mosquitto, Subscriber, free_port, wait_until
 from daemons import PHOTOS, House, dropsight, faults, running
+from dropsight.config import Mqtt, Tls
+from dropsight.errors import ConfigError
+from dropsight.sinks.mqtt.broker import Broker
 
 pytestmark = [
     pytest.mark.broker,
@@ -65,6 +68,16 @@ def once(tmp_path: Path, url: str, **tls: str) -> str:
     assert len(house.records()) == 1
     assert "Traceback" not in done.stderr
     return done.stderr
+
+
+def test_a_key_with_a_passphrase_is_a_fault_of_the_config_and_nobody_is_asked(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    cert, key = authority.issue("client")
+    locked = tmp_path / "locked.key"
+    openssl("pkey", "-in", key, "-aes256", "-passout", "pass:any", "-out", locked)
+    tls = Tls(ca=authority.cert, cert=cert, key=locked)
+    with pytest.raises(ConfigError, match="has a passphrase, which nobody is asked for"):
+        Broker.of(Mqtt(url="mqtts://127.0.0.1", tls=tls))
 
 
 @pytest.mark.slow

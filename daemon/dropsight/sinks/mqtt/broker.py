@@ -71,7 +71,14 @@ def _context(tls: Tls) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca)
         if tls.cert:
-            context.load_cert_chain(tls.cert, tls.key)
+            context.load_cert_chain(tls.cert, tls.key, password=_passphrase)
     except (ssl.SSLError, OSError) as error:
         raise ConfigError([f"mqtt.tls: the certificates cannot be used: {error}"]) from error
     return context
+
+
+def _passphrase() -> str:
+    """Instead of OpenSSL, which would ask at the terminal, or read the standard input, and wait."""
+    raise ConfigError(
+        ["mqtt.tls.key: it has a passphrase, which nobody is asked for; name a key without one"]
+    )
