@@ -31,6 +31,11 @@ MOST_FOLDERS, MOST_FILES = 4_096, 16
 """Closed folders that are noted, and images of each that may not be read: of further ones nothing is kept."""
 RESTS = 20
 """It rests so many times as long as telling took."""
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 3600.0
+"""What stays closed is noted anew after seconds, then after twice as many each time.
+
+Whoever opens folders may have been at it while an image came, hear of no note meanwhile, or have failed.
+"""
 _PLAIN = frozenset(string.ascii_letters + string.digits + " /._-+,:=@%")
 
 
@@ -68,6 +73,7 @@ class Refusals:
         """How many of them each folder has."""
         self._told = frozenset[str]()
         self._behind, self._rests_until = False, 0.0
+        self._noted_at, self._pause = 0.0, FIRST_PAUSE
         self._lock = threading.RLock()
 
     def closed(self, folder: DropFolder, path: str) -> None:
@@ -75,7 +81,7 @@ class Refusals:
         with self._lock:
             if path not in self._files:
                 self._add(path, folder.links.true(os.path.dirname(path)))
-            if self._behind:
+            if self._behind or self._is_due(self._clock()):
                 self._tell()
 
     def opened(self, path: str) -> None:
@@ -105,6 +111,7 @@ class Refusals:
             return
         self._files[path] = where
         self._counts[where] += 1
+        self._pause = FIRST_PAUSE
         if not count:
             self._tell()
 
@@ -125,8 +132,11 @@ class Refusals:
         if self._behind:
             return
         before, self._told = self._told, frozenset(self._counts).union(*self._found.values())
-        if self._told - before:
+        is_new = bool(self._told - before)
+        if is_new or (self._told and self._is_due(began)):
             self._write(self._told)
+            self._noted_at = began
+            self._pause = FIRST_PAUSE if is_new else min(2 * self._pause, LONGEST_PAUSE)
         if self._told:
             first, more = min(self._told), len(self._told) - 1
             others = f" (and {more} more: {self._note})" if more else ""
@@ -134,6 +144,9 @@ class Refusals:
         elif before:
             self._troubles.cleared(PART)
         self._rests_until = self._clock() + RESTS * (self._clock() - began)
+
+    def _is_due(self, now: float) -> bool:
+        return now >= self._noted_at + self._pause
 
     def _write(self, folders: Iterable[str]) -> None:
         try:
