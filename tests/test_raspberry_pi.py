@@ -162,3 +162,11 @@ def test_units_in_the_page_name_what_scripts_install_makes() -> None:
     assert "User=dropsight" in timelapse
     assert "/var/lib/dropsight/inbox/" in timelapse
     assert (ROOT / "scripts" / "install").read_text().count("/var/lib/dropsight/inbox") >= 1
+
+
+def test_a_disk_with_an_inbox_that_is_away_keeps_neither_unit_from_working_for_the_other_inboxes() -> None:
+    texts = [text for name, text in FILES.items() if name.endswith(".d/override.conf")]
+    texts.append((ROOT / "systemd" / "dropsight-inbox.service").read_text())
+    for text in texts:
+        assert re.findall(r"^ReadWritePaths=(.)", text, flags=re.MULTILINE) == ["-"]
+        assert not re.search(r"^(RequiresMountsFor|Requires|BindsTo)=", text, flags=re.MULTILINE)
