@@ -19,9 +19,10 @@ from dropsight.journal.store import Journal
 from dropsight.sinks.notify.notification_queue import NotificationQueue
 from test_reload import hang_up, rewrite
 
-STRANGER = """
+STRANGER_ID = 12345
+STRANGER = f"""
 import os, socket, sys, time
-os.setuid(12345)
+os.setuid({STRANGER_ID})
 lock = socket.socket(socket.AF_UNIX)
 print("asks", flush=True)
 while True:
@@ -186,6 +187,31 @@ def test_a_stranger_s_lock_on_the_inbox_stops_neither_a_start_nor_a_reload(tmp_p
             wait_until(lambda: len(house.records()) == 2)
     finally:
         house.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_an_uploader_who_owns_an_inbox_and_has_its_lock_holds_up_no_other_inbox(tmp_path: Path) -> None:
+    house = House(tmp_path, {"watch": [{"path": "inbox"}, {"path": "owned"}]})
+    owned = tmp_path / "owned"
+    owned.mkdir()
+    os.chown(owned, STRANGER_ID, -1)
+    shutil.copy(PHOTOS[0], owned)
+    try:
+        with lock_of_a_stranger(owned):
+            house.start()
+            shutil.copy(PHOTOS[1], house.inbox / "start.jpg")
+            wait_until(lambda: len(house.records()) == 1)
+            rewrite(house, stats={"interval_seconds": 30}, watch=[{"path": "inbox"}, {"path": "owned"}])
+            hang_up(house)
+            wait_until(lambda: house.daemon_log().count("ready: model") == 2)
+            shutil.copy(PHOTOS[2], house.inbox / "reload.jpg")
+            wait_until(lambda: len(house.records()) == 2)
+            wait_until(lambda: "watched by another dropsight" in house.status()["troubles"].get("inbox", ""))
+        wait_until(lambda: len(house.records()) == 3)
+    finally:
+        house.kill()
+    assert [each["image_path"] for each in house.records()] == ["start.jpg", "reload.jpg", PHOTOS[0].name]
 
 
 def test_the_locks_of_journal_and_log_are_for_nobody_else_to_open(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ DropsightError
 │       └── StillDecodingError   the same, and not longer: its decoder goes on meanwhile
 ├── StoreError     the disk's or the journal's: keep the image, wait, try again
 │   ├── InUseError     another dropsight has it: wait for that one to end
+│   │   └── OwnersLockError   or an uploader, who would hold up the others: that inbox alone waits
 │   └── DamagedError   the journal can no longer be trusted: end, rescue it at the next start
 ├── SinkError      the log's or the broker's: the same
 │   └── UnsyncedError   and nobody knows which of the log's last lines are on its disk
@@ -78,6 +79,10 @@ class StoreError(DropsightError):
 
 
 class InUseError(StoreError):
+    pass
+
+
+class OwnersLockError(InUseError):
     pass
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dropsight.errors import ConfigError, InUseError, StoreError, is_passing, reason
+from dropsight.errors import ConfigError, InUseError, OwnersLockError, StoreError, is_passing, reason
 from dropsight.names import as_text
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,8 @@ class InboxLock:
     def renew(self) -> None:
         """Hold it for the folder that is there now, if one is.
 
-        Raises InUseError where another dropsight watches it, ConfigError where this one does by another name.
+        Raises InUseError where another dropsight watches it, OwnersLockError where that is of the folder's
+        owner or only looks like one, ConfigError where this one watches it by another name.
         """
         try:
             stat = os.stat(self._folder)
@@ -109,7 +110,8 @@ class InboxLock:
             raise ConfigError([f"watch: {self._folder} is already watched under another name; watch it once"])
         if user in {0, os.geteuid(), stat.st_uid}:
             who = f"another dropsight{f' (process {process})' if process > 0 else ''}"
-            raise InUseError(f"watch: {self._folder} is already watched by {who}, which has to end first")
+            kind = InUseError if user in {0, os.geteuid()} else OwnersLockError
+            raise kind(f"watch: {self._folder} is already watched by {who}, which has to end first")
         stranger = "a user without write permission holds its lock, so another dropsight could watch it, too"
         log.warning("%s: %s", as_text(self._folder), stranger)
 

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,6 +13,7 @@ from dropsight.classify.trial import TrialProcess
 from dropsight.classify.work import InForce, WorkerServices
 from dropsight.classify.workers import Workers
 from dropsight.config import Config, Video
+from dropsight.errors import OwnersLockError
 from dropsight.files.locks import InboxLock, sole_user
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
@@ -81,7 +82,7 @@ def assemble(
     """Make and try everything; raises ConfigError, ModelError or StoreError, and then nothing is held."""
     share_memory()
     with ExitStack() as stack:
-        exclusive = _take(config, mute, stack)
+        exclusive = _take(config, mute, stack, once=once)
         monitoring = _monitoring(config, stack)
         turns: Turns[Candidate] = Turns(monitoring.in_hand, monitoring.starts)
         slow = SlowInboxes(config.store.path.parent)
@@ -113,14 +114,15 @@ def assemble(
         return Assembly(exclusive, monitoring, intake, recording, in_force, workers, outlets, stack.pop_all())
 
 
-def _take(config: Config, mute: MuteInboxes, stack: ExitStack) -> ExclusiveParts:
+def _take(config: Config, mute: MuteInboxes, stack: ExitStack, *, once: bool) -> ExclusiveParts:
     folders, awaited = open_folders(config)
     store = Journal(config.store.path)
     stack.callback(store.close)
     locks = {folder: InboxLock(folder.root) for folder in folders}
     for lock in locks.values():
         stack.callback(lock.release)
-        lock.renew()
+        with nullcontext() if once else suppress(OwnersLockError):  # each walk asks again: others go on
+            lock.renew()
 
     def claim(folder: DropFolder) -> None:
         awaited.try_again(folder)
