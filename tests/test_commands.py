@@ -72,6 +72,18 @@ def test_batch_writes_results_in_the_documented_shape(tmp_path: Path) -> None:
     assert bad["error"]["code"] == "empty"
 
 
+def test_a_damaged_place_of_the_disk_costs_a_batch_the_file_that_lies_there_alone(tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out.json"
+    photos.mkdir()
+    (photos / "a.jpg").symlink_to("/proc/self/mem")  # a regular file whose first byte is EIO
+    shutil.copy(PHOTOS[0], photos / "b.jpg")
+    done = dropsight("batch", str(photos), "-o", str(out))
+    assert done.returncode == 0, done.stderr
+    damaged, good = json.loads(out.read_text())["results"]
+    assert damaged["error"] == {"code": "unreadable", "message": "cannot be read: Input/output error"}
+    assert good["top_5_predictions"]
+
+
 @pytest.mark.slow
 def test_inspect_says_where_labels_and_normalization_came_from() -> None:
     done = dropsight("inspect", "builtin:efficientnet_lite0")

@@ -1,12 +1,13 @@
 """What a caller of the runtime may give as an image, and as images."""
 
+import errno
 import os
 from collections.abc import Iterable
 from typing import TypeAlias, cast
 
 import numpy as np
 
-from dropsight.errors import ImageError
+from dropsight.errors import ImageError, MachineError
 from dropsight.images.framing import Pixels
 from dropsight.images.opening import Bounds, open_named
 from dropsight.inference.arrays import Array, PillowImage, is_pillow, pixels_of_array, pixels_of_pillow
@@ -49,7 +50,10 @@ def several(images: Images) -> Iterable[Image]:
 
 
 def _read(path: str | os.PathLike[str], bounds: Bounds) -> bytes:
-    """Links are followed: whoever names a path here trusts it, other than in a folder that is watched."""
+    """Links are followed: whoever names a path here trusts it, other than in a folder that is watched.
+
+    A damaged place of a disk is that file's fault: nobody waits here until it can be read.
+    """
     try:
         with open_named(path) as file:
             if is_clip(file.head(HEAD_BYTES)):
@@ -57,6 +61,11 @@ def _read(path: str | os.PathLike[str], bounds: Bounds) -> bytes:
             return file.read(bounds)
     except ValueError as error:  # a null byte, or what the file system cannot spell
         raise ImageError("unreadable", f"not a file name: {error}") from error
+    except (MachineError, OSError) as error:
+        found = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(found, OSError) and found.errno == errno.EIO:
+            raise ImageError("unreadable", f"cannot be read: {found.strerror}") from error
+        raise
 
 
 def _kind(value: object) -> str:
