@@ -160,6 +160,27 @@ def test_an_image_that_is_renamed_once_it_is_whole_has_one_record(
     desk.close()
 
 
+@pytest.mark.parametrize("after", ["move", "delete"])
+@pytest.mark.parametrize("is_another", [False, True])
+def test_what_waits_to_be_filed_has_one_record_though_its_time_is_set_before_a_start(
+    tmp_path: Path, after: After, *, is_another: bool
+) -> None:
+    """As where `processed` is full while FTP uploads and sets the time (MFMT): it had two."""
+    with closing(Desk(tmp_path, after=after)) as desk:
+        image = upload(desk, "1.jpg", b"image")
+        desk.store.add([row_of(image, encode(image.record))])
+        path = desk.inbox / "1.jpg"
+        if is_another:
+            path.write_bytes(b"other")
+        os.utime(path, WHOLE_SECOND)
+    with begun_anew(tmp_path, after) as desk:
+        wait_until(lambda: is_done(desk))
+        if path.exists():
+            record(desk, read(desk, path))
+        assert desk.lines() == ["1.jpg"] * (2 if is_another else 1)
+        assert lies_where_it_belongs(desk, after, "1.jpg", b"other" if is_another else b"image")
+
+
 @pytest.mark.parametrize("ok", [True, False])
 def test_an_image_that_is_renamed_as_it_is_copied_to_another_disk_is_not_taken_for_filed(
     tmp_path: Path, *, ok: bool

@@ -22,9 +22,10 @@ from dropsight.journal.filing_recorded import Placed, RecordedFiling
 from dropsight.journal.filing_threads import Attempt, FilingThreads
 from dropsight.journal.gone_images import Gone, GoneImages, is_bare
 from dropsight.journal.kept_files import Kept
+from dropsight.journal.left_behind import LeftBehind
 from dropsight.journal.mishaps import internal_error
 from dropsight.journal.near_places import NearPlaces
-from dropsight.journal.recording import LeftBehind, Recorded, filed_of, held_up_with, stays_as
+from dropsight.journal.recording import Recorded, filed_of, held_up_with, stays_as
 from dropsight.journal.schema import Shelved
 from dropsight.names import as_text
 from dropsight.records import status_of

@@ -21,7 +21,8 @@ from dropsight.journal.filing import PlaceError
 from dropsight.journal.filing_recorded import Placed, RecordedFiling
 from dropsight.journal.gone_images import Gone, is_bare
 from dropsight.journal.inbox_threads import InboxThreads, Work
-from dropsight.journal.recording import LeftBehind, Recorded, filed_of, held_up_with
+from dropsight.journal.left_behind import LeftBehind
+from dropsight.journal.recording import Recorded, filed_of, held_up_with
 from dropsight.journal.schema import Shelved
 from dropsight.names import as_text
 from dropsight.status.heartbeats import Heartbeats

@@ -11,8 +11,9 @@ from dropsight.intake.candidate import YOUNG_SECONDS, Candidate
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.links import inode
 from dropsight.journal.kept_files import is_cut
+from dropsight.journal.left_behind import LeftBehind
 from dropsight.journal.reader import JournalReader, RecordedFile, is_another
-from dropsight.journal.recording import Finished, LeftBehind, Recorded
+from dropsight.journal.recording import Finished, Recorded
 from dropsight.journal.schema import Shelved, all_storable, storable
 from dropsight.names import as_text
 from dropsight.records import Record

@@ -12,11 +12,12 @@ from dropsight.intake.in_hand import RECORDING
 from dropsight.journal.concluding import Conclusions
 from dropsight.journal.filer import NAME
 from dropsight.journal.kept_files import KeptChanges
+from dropsight.journal.left_behind import LeftBehind
 from dropsight.journal.loglines import SYNC_SECONDS
 from dropsight.journal.marks import Mark
 from dropsight.journal.occurrences import Occurrences
 from dropsight.journal.recorder_parts import RecorderContext, RecorderParts
-from dropsight.journal.recording import LeftBehind, Outcome
+from dropsight.journal.recording import Outcome
 from dropsight.records import decode
 
 

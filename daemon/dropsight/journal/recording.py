@@ -7,16 +7,12 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from dropsight import crashpoints
 from dropsight.errors import DamagedError, ImageError, StoreError
 from dropsight.files.filesystems import numbers_anew
-from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.links import inode
 from dropsight.journal.event_messages import EventMessage, encode_message
 from dropsight.journal.filed import Filed
-from dropsight.journal.filing import clear_up
 from dropsight.journal.kept_files import Kept
 from dropsight.journal.reader import JournalReader, RecordedFile, is_another
 from dropsight.journal.store import Row
@@ -26,7 +22,6 @@ from dropsight.records import (
     Failure,
     Record,
     Result,
-    decode,
     drop_id,
     status_of,
     with_total,
@@ -263,42 +258,3 @@ def returned(
         if not known and row.seq <= upto and row.is_of_the_very(finished.stat):
             known = reader.is_left(row) or not numbers_anew(finished.candidate.folder.root)
     return row if known else None
-
-
-class LeftBehind(msgspec.Struct, frozen=True):
-    """An image that an earlier life has recorded, and perhaps filed. No scan finds it anew: it is in hand."""
-
-    row: RecordedFile
-    candidate: Candidate
-    record: Record
-
-    @classmethod
-    def of(cls, row: RecordedFile, folders: Sequence[DropFolder], backlog: Backlog) -> "LeftBehind | None":
-        """Take it in hand; None where it lies in nobody's inbox any more."""
-        path = os.fsdecode(row.path)
-        folder = next((folder for folder in folders if folder.wants(path)), None)
-        return None if folder is None else cls(row, backlog.hold(folder, path), decode(row.line))
-
-    @property
-    def filed(self) -> Filed:
-        row = self.row
-        return Filed(row.seq, self.candidate.path, row.size, row.mtime_ns, self.record)
-
-    def found(self) -> Recorded | None:
-        """Return what is to be filed: the very file that the record was made from; else clear up after it."""
-        row, candidate, folder = self.row, self.candidate, self.candidate.folder
-        crashpoints.reach_path("in_looking_for", candidate.path)
-        stat = _look(folder, candidate.path)
-        if stat is None or not row.is_of(stat):
-            candidate.again = stat is not None  # another image, to be looked at
-            clear_up(folder, candidate.path, self.record, is_of=row.is_of)
-            return None
-        candidate.inbox, candidate.digest = inode(folder.inbox.true), row.digest
-        return Recorded(row.seq, Finished(candidate, stat, self.record), row.line, 0.0)
-
-
-def _look(folder: DropFolder, path: str) -> os.stat_result | None:
-    try:
-        return folder.look(path)
-    except OSError:
-        return None
