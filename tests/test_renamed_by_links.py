@@ -39,15 +39,21 @@ def test_an_image_with_a_new_second_name_waits_until_that_is_its_only_one_or_sta
 
 
 @pytest.mark.parametrize("after", ["move", "delete", "keep"])
+@pytest.mark.parametrize("waits", [False, True])
 def test_an_image_that_gets_its_new_name_before_its_filing_has_one_record(
-    tmp_path: Path, after: After
+    tmp_path: Path, after: After, *, waits: bool
 ) -> None:
+    """Also if it `waits` beyond that by its new name, as without leases (1 of 60), or for its only one."""
     with begun_anew(tmp_path, after) as desk:
         first = upload(desk, "tmp.jpg", b"image")
         os.link(desk.inbox / "tmp.jpg", desk.inbox / "1.jpg")
         second = found(desk, desk.inbox / "1.jpg")
+        if waits:
+            desk.backlog.postpone(second, seconds=0.0)
         record(desk, first)
         (desk.inbox / "tmp.jpg").unlink(missing_ok=True)
+        if waits:
+            assert desk.backlog.take() is second
         record(desk, read_by(second))
         assert desk.lines() == ["tmp.jpg"]
 

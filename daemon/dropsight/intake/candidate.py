@@ -52,6 +52,8 @@ class Candidate(msgspec.Struct, eq=False):
     patient_until: float = 0.0
     still_since: float = 0.0
     since: float = 0.0
+    found_at: float = 0.0
+    """When it was heard of first, however often it was not ready since; in monotonic seconds."""
     digest: bytes | None = None
     """Of its content as it was read, where one `wants_digest`."""
     sidecar: TagFile | None = None
@@ -77,7 +79,7 @@ class Candidate(msgspec.Struct, eq=False):
     _relative: str | None = None
 
     def __post_init__(self) -> None:
-        self.is_clip = self.folder.names_clip(self.path)
+        self.is_clip, self.found_at = self.folder.names_clip(self.path), self.ready_at
 
     @property
     def camera(self) -> str:

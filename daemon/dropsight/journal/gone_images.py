@@ -182,7 +182,7 @@ class GoneImages:
         if not is_of_this_inbox:  # on a clone of that disk it is another
             return is_as_it_was and is_unfiled
         _, filed_at, filed_ns = self._filed.get(file, _NEVER)
-        is_earlier = changed_ns <= max(row.changed_ns, filed_ns) and finished.candidate.ready_at <= filed_at
+        is_earlier = changed_ns <= max(row.changed_ns, filed_ns) and finished.candidate.found_at <= filed_at
         return is_earlier or is_unfiled or folder.settings.after == "keep"
 
     def _is_it_dated(self, finished: Finished, row: RecordedFile) -> bool:
@@ -198,7 +198,7 @@ class GoneImages:
             return False
         is_it = (storable(stat.st_ino), stat.st_size, digest) == (row.inode, row.size, row.digest)
         file = _file(row.inode, row.size, row.mtime_ns, digest=row.digest)
-        was_found_before = finished.candidate.ready_at <= self._filed.get(file, _NEVER)[1]
+        was_found_before = finished.candidate.found_at <= self._filed.get(file, _NEVER)[1]
         seconds = (storable(stat.st_ctime_ns) - row.changed_ns) / 10**9
         is_its_time = (seconds <= 0 and was_found_before) or file in self._unfiled
         is_its_time |= folder.settings.after == "keep"
