@@ -25,6 +25,13 @@ _SAID = {
 _OUT, _FILE = struct.Struct("IiQ"), 2
 
 
+def without_time_of_change(stat: os.stat_result) -> os.stat_result:
+    """As exFAT by FUSE tells of a file: the time of its content twice."""
+    fields = {name: getattr(stat, name) for name in dir(stat) if name.startswith("st_")}
+    again = {"st_ctime": stat.st_mtime, "st_ctime_ns": stat.st_mtime_ns}
+    return os.stat_result(tuple(stat), fields | again)
+
+
 class OneFileShare:
     """Mounts a file alone at a place; after so many reads it answers nothing until `answer`.
 

@@ -42,6 +42,7 @@ from dropsight.records import drop_id
 from dropsight.service.housekeeping import Housekeeper
 from dropsight.status.heartbeats import Heartbeats
 from dropsight.status.troubles import Troubles
+from shares import without_time_of_change
 from test_recorder import Desk
 
 
@@ -249,6 +250,18 @@ def test_a_file_whose_time_is_set_just_after_it_was_recorded_is_known_by_its_con
     assert not Reading(store).holds(path, closed=False)
     path.write_bytes(b"x")
     assert not Reading(store).holds(path, closed=False)
+
+
+def test_where_no_time_of_change_is_kept_an_earlier_time_is_one_that_was_set(
+    tmp_path: Path, store: Journal
+) -> None:
+    """On exFAT by FUSE what FTP dates (MFMT) was recorded again; who writes it anew gives it a later one."""
+    path = record(store, tmp_path / "in" / "a.jpg")
+    stat = without_time_of_change(path.stat())
+    known = Kept.of(str(path), stat, digest_of(b"x"))
+    for seconds, is_set in ((-3600, True), (1, False)):
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + seconds * 10**9))
+        assert known.may_have_its_time_set(without_time_of_change(path.stat())) == is_set
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from dropsight.errors import DamagedError, StoreError
 from dropsight.intake.candidate import YOUNG_SECONDS, Candidate
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.links import inode
-from dropsight.journal.kept_files import is_cut
+from dropsight.journal.kept_files import is_cut, tells_no_change
 from dropsight.journal.left_behind import LeftBehind
 from dropsight.journal.reader import JournalReader, RecordedFile, is_another
 from dropsight.journal.recording import Finished, Recorded
@@ -202,7 +202,9 @@ class GoneImages:
         seconds = (storable(stat.st_ctime_ns) - row.changed_ns) / 10**9
         is_its_time = (seconds <= 0 and was_found_before) or file in self._unfiled
         is_its_time |= folder.settings.after == "keep"
-        return is_it and digest is not None and is_its_time and abs(seconds) < YOUNG_SECONDS
+        # Who writes an image gives it no earlier time.
+        is_soon = abs(seconds) < YOUNG_SECONDS or (tells_no_change(stat) and seconds < 0)
+        return is_it and digest is not None and is_its_time and is_soon
 
     def _note_unfiled(self, seq: int, inode: int, size: int, mtime_ns: int, *, digest: bytes | None) -> None:
         _remember(self._unfiled, _file(inode, size, mtime_ns, digest=digest), seq)

@@ -87,6 +87,8 @@ class Kept(msgspec.Struct, frozen=True):
         mtime_ns, changed_ns = storable(stat.st_mtime_ns), storable(stat.st_ctime_ns)
         if self.digest is None or self.changed_ns is None or self.size != stat.st_size:
             return False
+        if tells_no_change(stat):
+            return mtime_ns < self.mtime_ns
         is_whole = mtime_ns % 10**9 == 0 and changed_ns % 10**9 > 0
         is_set = is_whole or abs(mtime_ns - changed_ns) > COARSEST_NS
         return is_set and 0 < changed_ns - self.changed_ns < YOUNG_SECONDS * 10**9
@@ -95,6 +97,11 @@ class Kept(msgspec.Struct, frozen=True):
         """Whether not even the content can be another: whoever sets a file's time back changes this one."""
         has_its_time = self.mtime_ns == storable(stat.st_mtime_ns)
         return has_its_time and self.changed_ns in (None, storable(stat.st_ctime_ns))
+
+
+def tells_no_change(stat: os.stat_result) -> bool:
+    """Whether its time of change is just the other one, as always on exFAT by FUSE."""
+    return stat.st_ctime_ns == stat.st_mtime_ns
 
 
 def is_cut(time_ns: int, *, of: int) -> bool:
