@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from brokers import wait_until
+from brokers import free_port, wait_until
 from daemons import PHOTOS, SAMPLES, House, dropsight, faults, running
 from dropsight.web.access import MOST_ENDED, Access
 from dropsight.web.connections import MOST_CONNECTIONS, share
 from floods import flood
 from private_network import OUTER_NETWORK
-from webs import ANY_PORT, Answer, address, ask, idle_client, stream
+from test_reload import hang_up, rewrite
+from webs import ANY_PORT, Answer, address, ask, idle_client, is_up, stream
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - the test's own
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -498,6 +499,23 @@ def test_a_new_token_is_in_force_after_a_reload_and_ends_the_old_one_its_cookies
         Path(token_file).write_text("short\n")
         assert "contains no token" in house.ask("reload")["error"]
         assert sign_in(url, "another-token-of-many-letters").status == 303
+
+
+def test_nobody_else_gets_the_port_and_with_it_the_tokens_while_the_daemon_reloads(tmp_path: Path) -> None:
+    listen = f"127.0.0.1:{free_port()}"
+    with running(tmp_path, web={"listen": listen}) as house, socket.socket() as other:
+        wait_until(lambda: is_up(f"http://{listen}/"))
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        rewrite(house, web={"listen": listen}, stats={"interval_seconds": 30})
+        hang_up(house)
+        while house.daemon_log().count("dashboard at") < 2:
+            with pytest.raises(OSError, match="Address already in use"):
+                other.bind(("127.0.0.1", int(listen.rpartition(":")[2])))
+        assert ask(f"http://{listen}/", "/healthz").status == 200
+        rewrite(house, web=None)
+        hang_up(house)
+        wait_until(lambda: house.daemon_log().count("ready: model") == 3)
+        other.bind(("127.0.0.1", int(listen.rpartition(":")[2])))
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from dropsight.sinks.reports import Status
 from dropsight.status.stats import Stats
 from dropsight.status.troubles import Troubles
 from dropsight.web.extra import is_installed
+from dropsight.web.port import Port
 
 if TYPE_CHECKING:
     from dropsight.web.serving import WebServer
@@ -89,6 +90,7 @@ class RunningDaemon:
 
 def open_web(
     config: Config,
+    port: Port,
     reporter: Reporter,
     recorder: Recorder,
     stats: Stats,
@@ -99,6 +101,7 @@ def open_web(
     """None where it is turned off, or left at its default without being installed; raises ConfigError."""
     settings = config.web
     if settings is None:
+        port.close()
         return None
     if settings == Web() and not is_installed():
         log.info("no dashboard without packages that are not installed: %s", installing.with_extra("web"))
@@ -107,4 +110,4 @@ def open_web(
     from dropsight.web.serving import WebServer
 
     daemon = RunningDaemon(config, reporter, recorder, stats, obey=obey)
-    return WebServer(settings, daemon, troubles, newest=recorder.newest)
+    return WebServer(settings, port, daemon, troubles, newest=recorder.newest)

@@ -16,6 +16,7 @@ from dropsight.config import Config
 from dropsight.errors import DropsightError
 from dropsight.status.control import ControlSocket
 from dropsight.stderr import Unwaiting
+from dropsight.web.port import Port
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ class Lifecycle:
         self._signalled_at: float | None = None
         self._reload_asked = False
         self.successor: Config | None = None
-        self.control = ControlSocket()
-        """Stays over a reload, and is closed with the last daemon."""
+        self.control, self.port = ControlSocket(), Port()
+        """They stay over a reload, and are closed with the last daemon."""
         self.failure: BaseException | None = None
         self._on_lost: Callable[[str, BaseException], None] | None = None
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -63,6 +64,7 @@ class Lifecycle:
             signal.signal(number, handler)
         signal.set_wakeup_fd(-1)
         self.control.close()
+        self.port.close()
         os.close(self._wake_reader)
         os.close(self._wake_writer)
 

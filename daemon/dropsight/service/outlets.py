@@ -92,7 +92,8 @@ class OutletsMaker(msgspec.Struct, frozen=True):
             dashboard=lambda: web.address if web else None,
             web=of_web,
         )
-        web = open_web(config, reporter, recorder, self.monitoring.stats, obey=remote.obey, troubles=of_web)
+        stats, port = self.monitoring.stats, lifecycle.port
+        web = open_web(config, port, reporter, recorder, stats, obey=remote.obey, troubles=of_web)
         reloader = Reloader(
             self.in_force,
             reread,

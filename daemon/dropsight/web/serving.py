@@ -19,6 +19,7 @@ from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
 from dropsight.web.access import Access
 from dropsight.web.overview import Overviews
+from dropsight.web.port import Port, bind
 from dropsight.web.shown_daemon import ShownDaemon
 from dropsight.web.stills import ShownClip, strip_of
 
@@ -36,8 +37,10 @@ _REASONS = {
 class WebServer:
     """Raises ConfigError on construction where the token cannot be read. What fails later is a trouble."""
 
-    def __init__(self, settings: Web, daemon: ShownDaemon, troubles: Troubles, *, newest: int) -> None:
-        self._troubles = troubles
+    def __init__(
+        self, settings: Web, port: Port, daemon: ShownDaemon, troubles: Troubles, *, newest: int
+    ) -> None:
+        self._port, self._troubles = port, troubles
         self.address: str | None = None
         self._settings = settings
         self._access = Access(token(settings), daemon.config.store.path.parent)
@@ -111,8 +114,7 @@ class WebServer:
             self.address = None
 
     def _listen(self) -> socket.socket:
-        listener = _bound(self._settings.listen)
-        listener.listen(128)
+        listener = self._port.open(self._settings.listen)
         host, _ = host_and_port(self._settings.listen)
         self.address = _url(host, listener.getsockname()[1])
         log.info("dashboard at %s", self.address)
@@ -127,24 +129,9 @@ class WebServer:
 def try_address(listen: str) -> None:
     """Raise DropsightError where `web.listen` cannot be had; nobody can connect meanwhile."""
     try:
-        _bound(listen).close()
+        bind(listen).close()
     except OSError as error:
         raise _refusal(listen, error) from error
-
-
-def _bound(listen: str) -> socket.socket:
-    host, port = host_and_port(listen)
-    (family, _, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind(address)
-    except OSError:
-        bound.close()
-        raise
-    return bound
 
 
 def _refusal(listen: str, error: OSError) -> DropsightError:
