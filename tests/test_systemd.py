@@ -188,8 +188,26 @@ def test_only_the_service_puts_anything_beside_the_inbox() -> None:
         for line in UNIT.with_name("dropsight.tmpfiles.conf").read_text().splitlines()
         if line.startswith("d ")
     }
-    assert folders["/var/lib/dropsight"] == [mode, "dropsight", "dropsight"]
+    assert folders["/var/lib/dropsight"] == [mode, ":dropsight", ":dropsight"]
     assert folders["/var/lib/dropsight/inbox"] == ["2770", "dropsight", "dropsight-upload"]
+
+
+def test_a_backup_of_another_user_s_number_becomes_the_service_s_and_its_inbox_the_uploaders() -> None:
+    """Without : their tops alone became the service's, and systemd left the rest as it was."""
+    owned = re.findall(
+        r"^d /var/\w+/dropsight \d+ (\S+) (\S+)",
+        UNIT.with_name("dropsight.tmpfiles.conf").read_text(),
+        flags=re.MULTILINE,
+    )
+    assert owned == [(":dropsight", ":dropsight")] * 2
+    unit = UNIT.read_text()
+    assert "\nWants=dropsight-inbox.service\nBefore=dropsight-inbox.service\n" in unit
+    gives = next(
+        line
+        for line in UNIT.with_name("dropsight-inbox.service").read_text().splitlines()
+        if "/bin/chgrp" in line
+    )
+    assert "( -type d -o -type f -links 1 ! -group dropsight ) ! -group dropsight-upload " in gives
 
 
 def test_the_access_lists_are_written_as_systemd_252_reads_them() -> None:
