@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, House, dropsight, faults, running
+from dropsight.files.locks import InboxLock
 from dropsight.journal.reader import JournalReader
 from dropsight.journal.store import Journal
 from dropsight.sinks.notify.notification_queue import NotificationQueue
@@ -187,6 +189,23 @@ def test_a_stranger_s_lock_on_the_inbox_stops_neither_a_start_nor_a_reload(tmp_p
             wait_until(lambda: len(house.records()) == 2)
     finally:
         house.kill()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_stranger_s_lock_that_tells_our_own_number_is_a_stranger_s(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process that listened, and has ended since, may have had it: the start ended with exit code 2."""
+    found = tmp_path.stat()
+    with socket.socket(socket.AF_UNIX) as lock:
+        os.seteuid(STRANGER_ID)
+        try:
+            lock.bind(f"\0dropsight-inbox-{found.st_dev:x}-{found.st_ino:x}")
+            lock.listen()
+        finally:
+            os.seteuid(0)
+        InboxLock(str(tmp_path)).renew()
+    assert "a user without write permission holds its lock" in caplog.text
 
 
 @pytest.mark.slow

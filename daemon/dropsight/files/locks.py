@@ -106,7 +106,7 @@ class InboxLock:
 
     def _judge_holder(self, name: str, stat: os.stat_result) -> None:
         process, user = _holder(name)
-        if process == os.getpid():
+        if process == os.getpid() and user == os.geteuid():  # a stranger tells any number
             raise ConfigError([f"watch: {self._folder} is already watched under another name; watch it once"])
         if user in {0, os.geteuid(), stat.st_uid}:
             who = f"another dropsight{f' (process {process})' if process > 0 else ''}"
