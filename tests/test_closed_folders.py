@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from brokers import wait_until
@@ -18,12 +19,15 @@ from disks import may_not_read
 from dropsight.errors import DropsightError
 from dropsight.files.reserve import Reserve
 from dropsight.intake.backlog import Backlog
+from dropsight.intake.candidate import digest_of
 from dropsight.intake.closed_folders import FolderError, Refusals, remedy
 from dropsight.intake.in_hand import FILING, InHand
 from dropsight.intake.slow_inboxes import SlowInboxes
 from dropsight.journal import filer as filer_module
+from dropsight.journal.copying import Copying, LeftToBeReadError
 from dropsight.journal.durability import Durability, Syncing
 from dropsight.journal.filer import Filer
+from dropsight.journal.filing import MOST_COMPARED_BYTES, Filing, file_away
 from dropsight.journal.filing_recorded import RecordedFiling
 from dropsight.journal.filing_threads import FilingThreads
 from dropsight.journal.recording import Finished, Recorded, durable
@@ -76,6 +80,33 @@ def immutable(folder: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["chattr", "-i", str(folder)], check=True)
+
+
+def in_doubt(shelf: Shelf, name: str, *, size: int, read: list[int], here: bool = True) -> Filing:
+    """An image of whose time only the second is known, to be filed; `read` grows with each piece of it."""
+    path = shelf.put(name, b"0" * size)
+    os.utime(path, (1, 1))
+    copying = Copying(here=here, gets_on=lambda: read.append(1))
+    return msgspec.structs.replace(shelf.filing(name), digest=digest_of(b"0" * size), copying=copying)
+
+
+def test_in_a_folder_that_is_closed_no_image_is_read_to_know_it_again(tmp_path: Path) -> None:
+    """Each was, at each try and at the start, while nobody's records were made (97 s for those of others)."""
+    shelf, read = Shelf(tmp_path), list[int]()
+    filing = in_doubt(shelf, "cam/x.jpg", size=8 * 2**20, read=read)
+    with immutable(shelf.inbox / "cam"), pytest.raises(FolderError):
+        file_away(filing)
+    assert not read
+    assert file_away(filing)
+    assert read
+
+
+def test_a_large_image_is_read_by_a_thread_of_its_inbox_to_know_it_again(tmp_path: Path) -> None:
+    shelf, read = Shelf(tmp_path), list[int]()
+    with pytest.raises(LeftToBeReadError):
+        file_away(in_doubt(shelf, "large.jpg", size=MOST_COMPARED_BYTES + 1, read=read, here=False))
+    assert not read
+    assert file_away(in_doubt(shelf, "small.jpg", size=MOST_COMPARED_BYTES, read=read, here=False))
 
 
 def arrived(shelf: Shelf, backlog: Backlog, number: int) -> Recorded:

@@ -15,7 +15,8 @@ from dropsight.config import Watch
 from dropsight.errors import StoreError
 from dropsight.files.original import FiledAt, Original, identity, settle_private
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.filing import Filing, PlaceError, clear_up, file_away, put_as
+from dropsight.journal.filing import Filing, PlaceError, file_away, put_as
+from dropsight.journal.left_behind import clear_up
 from records import failure, result
 
 

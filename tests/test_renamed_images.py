@@ -225,6 +225,23 @@ def test_a_kept_image_is_known_by_its_new_name_and_time_where_no_time_of_change_
         assert desk.lines() == ["tmp.jpg"]
 
 
+@pytest.mark.parametrize("way", ["written over", "deleted"])
+def test_the_same_picture_written_anew_into_the_inode_of_one_that_is_kept_has_a_record_of_its_own(
+    tmp_path: Path, way: str
+) -> None:
+    """As of who tries it with one photo, or a camera that shows the same: of five, one was recorded."""
+    with closing(Desk(tmp_path, after="keep")) as desk, desk.running():
+        for number in range(3):
+            record(desk, upload(desk, f"{number}.jpg", b"image"))
+            path = desk.inbox / f"{number}.jpg"
+            if way == "deleted":  # its inode is the next one's, on ext4
+                path.unlink()
+            elif number < 2:
+                path.write_bytes(b"image")
+                record(desk, read(desk, path.rename(desk.inbox / f"{number}b.jpg")))
+        assert len(digests_on_record(desk)) == (3 if way == "deleted" else 5)
+
+
 @pytest.mark.parametrize("after", AFTER)
 def test_a_name_that_is_used_again_and_again_for_images_that_are_renamed_costs_none_of_them(
     tmp_path: Path, after: After

@@ -25,6 +25,10 @@ class LeftToThreadError(StoreError):
     """A thread of its inbox's own is to file it away: it has to be copied, or lies on another disk."""
 
 
+class LeftToBeReadError(LeftToThreadError):
+    """Or only its content tells whether it is what was read, and that takes long."""
+
+
 class TooLargeToCopyError(StoreError):
     """It stays where it is for good."""
 

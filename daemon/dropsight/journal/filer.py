@@ -13,7 +13,7 @@ from dropsight.intake.backlog import Backlog
 from dropsight.intake.closed_folders import FolderError, Refusals, closed_to_us
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import FILING, InHand
-from dropsight.journal.copying import LeftToThreadError, TooLargeToCopyError
+from dropsight.journal.copying import LeftToBeReadError, LeftToThreadError, TooLargeToCopyError
 from dropsight.journal.durability import Durability
 from dropsight.journal.empty_folders import PassedFolders
 from dropsight.journal.filed import Filed, lies_at
@@ -116,7 +116,7 @@ class Filer:
     def take_up(self, behind: LeftBehind) -> None:
         """What an earlier life has left: on other disks than the journal's, a thread is to look for it."""
         self.gone.left_behind(behind.row, behind.record)
-        if not self._near.has(behind.candidate.folder, behind.record):
+        if behind.may_take_long or not self._near.has(behind.candidate.folder, behind.record):
             self._backlog.set_aside(behind.candidate)
             self._threads.look_for(behind)
         elif entry := behind.found():
@@ -283,6 +283,6 @@ class Filer:
             return LeftToThreadError()
         self._in_hand.note(FILING, path, "file")
         found = self._filing.without_copying(entry)
-        if isinstance(found, LeftToThreadError):
+        if isinstance(found, LeftToThreadError) and not isinstance(found, LeftToBeReadError):
             self._near.is_not(entry)
         return found

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from stat import S_ISREG
 from typing import Literal
@@ -21,18 +21,26 @@ from dropsight.files.original import (
     Identity,
     Original,
     other_name,
-    settle_private,
 )
 from dropsight.intake.candidate import has_coarse_time
 from dropsight.intake.closed_folders import FolderError, closed_to_us
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.readiness import writer
-from dropsight.journal.copying import Copying, LeftToThreadError, copy_across, digest_at, is_copy, needs_copy
+from dropsight.journal.copying import (
+    Copying,
+    LeftToBeReadError,
+    LeftToThreadError,
+    copy_across,
+    digest_at,
+    is_copy,
+    needs_copy,
+)
 from dropsight.journal.sidecars import delete_along, move_along
-from dropsight.records import Failure, Record, Result
+from dropsight.records import Record, Result
 
 PATH_BYTES = 4095
-REASON_BYTES = 2**20
+# What is larger is read by a thread of its inbox's own: one inbox's images would hold up all others' records.
+MOST_COMPARED_BYTES = 4 * 2**20
 # The place stands, but what the path asks of it cannot be: a link or a file where a folder is needed, too
 # long a path, a name that somebody takes in the last instant.
 _NO_SUCH_PLACE = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG}
@@ -109,8 +117,13 @@ def _found(filing: Filing, fd: int, root: str) -> Original | Literal["gone", "ch
     original = Original.find(fd, filing.path, expected, record_id, root=root, has_content=has_content)
     if original is None or _has_writer(original, filing.folder):
         return "gone"
-    if has_content and _is_in_doubt(original, filing) and not has_content(fd, original.name):
-        return "changed"
+    if has_content and _is_in_doubt(original, filing):
+        if closed := closed_to_us(filing.folder, filing.path):  # no need to read it, again and again
+            raise FolderError(filing.folder.links.true(closed))
+        if original.stat.st_size > MOST_COMPARED_BYTES and not filing.copying.here:
+            raise LeftToBeReadError
+        if not has_content(fd, original.name):
+            return "changed"
     return original
 
 
@@ -138,42 +151,6 @@ def _is_in_doubt(original: Original, filing: Filing) -> bool:
     """Whether only its content tells if it is what was read: its time is coarse, or was set since."""
     stat = original.stat
     return has_coarse_time(stat) or stat.st_mtime_ns != filing.identity[3]
-
-
-def clear_up(
-    folder: DropFolder, path: str, record: Record, *, is_of: Callable[[os.stat_result], bool]
-) -> None:
-    """Take away what a filing cut short may have left; for an image that is gone, or another by now.
-
-    `is_of` tells whether the record was made from a file.
-    """
-    top = folder.processed if isinstance(record, Result) else folder.failed
-    below, name = os.path.split(folder.relative(path))
-    with contextlib.suppress(OSError), folder.folder_of(path) as fd:
-        settle_private(fd, name, record.id, is_of)
-    other = other_name(name, record.id)
-    for place, targets in ((below, (name, other)), ("", (other,))):
-        with contextlib.suppress(OSError), top.inside(place) as fd:
-            remove(fd, _part(record))
-            # Of what is no file a reason is all there is.
-            if isinstance(record, Failure) and record.error.code != "not_a_file":
-                for target in targets:
-                    _remove_lone_reason(fd, target, record)
-
-
-def _remove_lone_reason(fd: int, target: str, record: Record) -> None:
-    if look(fd, target):
-        return
-    with contextlib.suppress(OSError, ValueError, RecursionError):  # whoever wrote what lies there
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with open(os.open(target + REASON_SUFFIX, flags, dir_fd=fd), "rb") as file:
-            ours = msgspec.json.decode(file.read(REASON_BYTES), type=_Identified).id == record.id
-        if ours:
-            remove(fd, target + REASON_SUFFIX)
-
-
-class _Identified(msgspec.Struct):
-    id: str
 
 
 def _part(record: Record) -> str:

@@ -10,7 +10,7 @@ from dropsight.errors import DamagedError, StoreError
 from dropsight.intake.candidate import YOUNG_SECONDS, Candidate
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.links import inode
-from dropsight.journal.kept_files import is_cut, tells_no_change
+from dropsight.journal.kept_files import has_time_set, is_cut, tells_no_change
 from dropsight.journal.left_behind import LeftBehind
 from dropsight.journal.reader import JournalReader, RecordedFile, is_another
 from dropsight.journal.recording import Finished, Recorded
@@ -202,9 +202,8 @@ class GoneImages:
         seconds = (storable(stat.st_ctime_ns) - row.changed_ns) / 10**9
         is_its_time = (seconds <= 0 and was_found_before) or file in self._unfiled
         is_its_time |= folder.settings.after == "keep"
-        # Who writes an image gives it no earlier time.
         is_soon = abs(seconds) < YOUNG_SECONDS or (tells_no_change(stat) and seconds < 0)
-        return is_it and digest is not None and is_its_time and is_soon
+        return is_it and digest is not None and is_its_time and is_soon and _is_dated(stat, row)
 
     def _note_unfiled(self, seq: int, inode: int, size: int, mtime_ns: int, *, digest: bytes | None) -> None:
         _remember(self._unfiled, _file(inode, size, mtime_ns, digest=digest), seq)
@@ -223,6 +222,19 @@ class GoneImages:
             return False
         mtime_ns = storable(stat.st_mtime_ns)
         return is_cut(mtime_ns, of=row.mtime_ns) or (mtime_ns == row.mtime_ns and self.is_back(row, stat))
+
+
+def _is_dated(stat: os.stat_result, row: RecordedFile) -> bool:
+    """Whether the later of both may be the earlier with its time set: else it is another image like it.
+
+    That has its inode as well where the earlier was deleted.
+    """
+    changed_ns, mtime_ns = storable(stat.st_ctime_ns), storable(stat.st_mtime_ns)
+    its_changed_ns = row.changed_ns or 0
+    is_later = changed_ns >= its_changed_ns or tells_no_change(stat)
+    if is_later and has_time_set(mtime_ns, changed_ns, before=row.mtime_ns):
+        return True
+    return changed_ns <= its_changed_ns and has_time_set(row.mtime_ns, its_changed_ns, before=mtime_ns)
 
 
 def _row(seq: int, reader: JournalReader) -> RecordedFile | None:

@@ -84,19 +84,28 @@ class Kept(msgspec.Struct, frozen=True):
 
         Who writes it anew leaves the time of that: but for who sets that too, it is the time of the change.
         """
-        mtime_ns, changed_ns = storable(stat.st_mtime_ns), storable(stat.st_ctime_ns)
+        changed_ns = storable(stat.st_ctime_ns)
         if self.digest is None or self.changed_ns is None or self.size != stat.st_size:
             return False
-        if tells_no_change(stat):
-            return mtime_ns < self.mtime_ns
-        is_whole = mtime_ns % 10**9 == 0 and changed_ns % 10**9 > 0
-        is_set = is_whole or abs(mtime_ns - changed_ns) > COARSEST_NS
-        return is_set and 0 < changed_ns - self.changed_ns < YOUNG_SECONDS * 10**9
+        is_soon = 0 < changed_ns - self.changed_ns < YOUNG_SECONDS * 10**9
+        is_set = has_time_set(storable(stat.st_mtime_ns), changed_ns, before=self.mtime_ns)
+        return is_set and (is_soon or tells_no_change(stat))
 
     def untouched(self, stat: os.stat_result) -> bool:
         """Whether not even the content can be another: whoever sets a file's time back changes this one."""
         has_its_time = self.mtime_ns == storable(stat.st_mtime_ns)
         return has_its_time and self.changed_ns in (None, storable(stat.st_ctime_ns))
+
+
+def has_time_set(mtime_ns: int, changed_ns: int, *, before: int) -> bool:
+    """Whether a file's time may have been set to this at its latest change, and was another `before`.
+
+    Whoever writes a file leaves the time of that.
+    """
+    if mtime_ns == changed_ns:
+        return mtime_ns < before
+    is_whole = mtime_ns % 10**9 == 0 and changed_ns % 10**9 > 0
+    return is_whole or abs(mtime_ns - changed_ns) > COARSEST_NS
 
 
 def tells_no_change(stat: os.stat_result) -> bool:
