@@ -101,6 +101,15 @@ def test_in_a_folder_that_is_closed_no_image_is_read_to_know_it_again(tmp_path: 
     assert read
 
 
+def test_what_was_written_over_in_a_folder_that_is_closed_is_looked_at_all_the_same(tmp_path: Path) -> None:
+    """It was never recorded where it had the size of the one before."""
+    shelf = Shelf(tmp_path)
+    filing = msgspec.structs.replace(in_doubt(shelf, "cam/x.jpg", size=9, read=[]), renewed=True)
+    (shelf.inbox / "cam/x.jpg").write_bytes(b"1" * 9)
+    with immutable(shelf.inbox / "cam"):
+        assert file_away(filing) == "changed"
+
+
 def test_a_large_image_is_read_by_a_thread_of_its_inbox_to_know_it_again(tmp_path: Path) -> None:
     shelf, read = Shelf(tmp_path), list[int]()
     with pytest.raises(LeftToBeReadError):

@@ -64,6 +64,8 @@ class Filing(msgspec.Struct, frozen=True):
     copying: Copying = Copying()
     digest: bytes | None = None
     """Of what was read, where size and time may not tell."""
+    renewed: bool = False
+    """Whether it may have been written over since."""
 
 
 def file_away(filing: Filing) -> FiledAt | Literal["gone", "changed"] | None:
@@ -118,7 +120,8 @@ def _found(filing: Filing, fd: int, root: str) -> Original | Literal["gone", "ch
     if original is None or _has_writer(original, filing.folder):
         return "gone"
     if has_content and _is_in_doubt(original, filing):
-        if closed := closed_to_us(filing.folder, filing.path):  # no need to read it, again and again
+        # There is no need to read it again and again, unless another picture has its name and waits for it.
+        if not filing.renewed and (closed := closed_to_us(filing.folder, filing.path)):
             raise FolderError(filing.folder.links.true(closed))
         if original.stat.st_size > MOST_COMPARED_BYTES and not filing.copying.here:
             raise LeftToBeReadError

@@ -38,7 +38,14 @@ class RecordedFiling(msgspec.Struct, frozen=True):
     def _file(self, entry: Recorded, copying: Copying) -> Placed:
         candidate, stat, record = entry.finished.candidate, entry.finished.stat, entry.finished.record
         filing = Filing(
-            candidate.folder, candidate.path, identity(stat), record, entry.line, copying, candidate.digest
+            candidate.folder,
+            candidate.path,
+            identity(stat),
+            record,
+            entry.line,
+            copying,
+            candidate.digest,
+            candidate.renewed,
         )
         try:
             crashpoints.reach_path("in_filing_away", candidate.path)
