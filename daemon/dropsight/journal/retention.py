@@ -88,6 +88,10 @@ class Sweeper(msgspec.Struct):
     is_stopped: Callable[[], bool] = lambda: False
     _told: set[str] = msgspec.field(default_factory=set)
 
+    def until(self, is_stopped: Callable[[], bool]) -> None:
+        """Take who tells that it is."""
+        self.is_stopped = is_stopped
+
     def sweep(self, folder: DropFolder, shelf: FiledImages, *, remembered_from: int) -> int:
         """Sweep the watch's processed and failed folders; say how many files went."""
         retention = folder.settings.retention

@@ -81,7 +81,7 @@ class Housekeeper:
         return True
 
     def _sweep(self, stopped: threading.Event) -> None:
-        self._sweeper.is_stopped = stopped.is_set
+        self._sweeper.until(stopped.is_set)
         with closing(FiledImages(self._journal)) as shelf:
             whole = self._recorder.shelf_is_whole or not self._all_there
             if not whole and shelf.adopt(self._folders, upto=self._upto, stopped=stopped.is_set):
