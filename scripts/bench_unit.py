@@ -26,7 +26,7 @@ PROGRAM = "/opt/dropsight/bin/dropsight"
 STATE = Path("/var/lib/dropsight-speed")
 OWNER = "dropsight"
 LEAST = 0.9
-ROUNDS, TRIES, BURST, SINGLES = 9, 5, 60, 5
+ROUNDS, TRIES, BURST, SINGLES = 5, 5, 60, 3
 PAUSE_SECONDS = 0.06
 LONGEST_SECONDS = 60.0
 # What it takes to run, and the priority that is meant: beside busy neighbours it makes half of the speed.
