@@ -36,6 +36,7 @@ NOT_ALONE = (
     "SystemCallErrorNumber",
     "NotifyAccess",
     "ExecReload",
+    "ExecStartPost",
     "LoadCredential",
     "Restart",
     "Timeout",
