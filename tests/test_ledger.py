@@ -445,6 +445,25 @@ def test_an_image_that_its_writer_goes_on_with_while_it_is_read_is_read_again(
     assert (found.drop.stat.st_size, found.data) == (len(whole), whole)
 
 
+def test_the_content_of_what_comes_is_known_once_one_of_its_inbox_had_to_wait_to_be_filed(
+    tmp_path: Path, store: Journal
+) -> None:
+    """What had its time set while it waited had two records; what was written over with that time, none."""
+    (inbox := tmp_path / "in").mkdir()
+    backlog, folder, engine = Backlog(), DropFolder.open(Watch(path=inbox)), open_engine(Config())
+    parts = examining(tmp_path, backlog, engine, Reading(store).ledger, Heartbeats())
+    examiner, known = ImageExaminer(0, "worker-0", parts), list[bool]()
+    for name in ("a.jpg", "b.jpg"):
+        path = Path(shutil.copy(PHOTOS[0], inbox / name))
+        os.utime(path, (1.125, 1.125))
+        backlog.hint(folder, str(path), closed=True)
+        (candidate,) = backlog.take_group(1)
+        assert examiner.examine(candidate, engine.plan)
+        known.append(candidate.digest is not None)
+        backlog.set_aside(candidate)
+    assert known == [False, True]
+
+
 def test_what_an_earlier_version_recorded_is_known_and_from_then_on_without_the_device_s_name(
     tmp_path: Path, store: Journal
 ) -> None:

@@ -33,7 +33,7 @@ class Backlog(BacklogState):
             known.renamed = renamed
             if known.place in {"in_hand", "aside"}:
                 known.again, known.closed_again = True, known.closed_again or closed
-                known.renewed |= closed or renamed
+                known.renewed = True
             elif known.place == "postponed":
                 known.ahead = None
                 self._enqueue(known, closed=closed)
@@ -226,6 +226,7 @@ class Backlog(BacklogState):
             self._leave(candidate)
             if candidate.place != "aside":
                 candidate.place = "aside"
+                self.have_waited.add(candidate.folder)
                 self._aside.add(candidate.line)
                 self._room.notify()
 

@@ -46,6 +46,8 @@ class BacklogState:
         self._work, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
         self._clips = ClipLane(lineup(order), self.turns, self.slow, threading.Condition(self._lock))
         self._aside = Aside()
+        self.have_waited = set[DropFolder]()
+        """Inboxes of which an image had to wait to be filed: the next may, and be written over."""
         self._seen = 0
         self._finished, self._finished_in = Counter[Status](), Counter[DropFolder]()
         self._stopped = self._paused = self._wants_room = False

@@ -288,7 +288,8 @@ class ImageExaminer(Examiner[Examined]):
                 return None
             # For a single run, which waits for no uploads, each file has been there for long.
             age_seconds = math.inf if self._once else self._age_of(file.stat.st_mtime)
-            if wants_digest(candidate, file.stat, age_seconds=age_seconds):
+            may_wait = candidate.folder in self._backlog.have_waited
+            if may_wait or wants_digest(candidate, file.stat, age_seconds=age_seconds):
                 candidate.digest = digest_of(data)
             header = pipeline.examine(data, plan)
         except ImageError as error:

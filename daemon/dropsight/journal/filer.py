@@ -25,7 +25,7 @@ from dropsight.journal.kept_files import Kept
 from dropsight.journal.left_behind import LeftBehind
 from dropsight.journal.mishaps import internal_error
 from dropsight.journal.near_places import NearPlaces
-from dropsight.journal.recording import Recorded, filed_of, held_up_with, stays_as
+from dropsight.journal.recording import Recorded, filed_of, held_up_with, parted_by_renewal, stays_as
 from dropsight.journal.schema import Shelved
 from dropsight.names import as_text
 from dropsight.records import status_of
@@ -147,15 +147,25 @@ class Filer:
         self._hear()
         if not (self._stuck or self._threads.busy):
             self._troubles.cleared("filing")
-        before = [*self._stuck, *self._behind]
-        if not before or (time.monotonic() < self._next_try and not at_once):
+        if not (self._stuck or self._behind):
             return
+        if time.monotonic() < self._next_try and not at_once:
+            self._look_at_renewed()
+            return
+        before = [*self._stuck, *self._behind]
         self._behind, self._asked, self._closed, self._full = [], self._closed, {}, set()
         self._stuck = self._sort(self._attempts(before), told=False)
         # Copying to a full disk costs as much as to an empty one: do it less and less.
         self._pause = FIRST_PAUSE_SECONDS if self._got_on else min(2 * self._pause, LONGEST_PAUSE_SECONDS)
         self._got_on = False
         self._next_try = time.monotonic() + self._pause
+
+    def _look_at_renewed(self) -> None:
+        """What was written over since gives way at once to the picture that has its name now."""
+        self._stuck, stuck = parted_by_renewal(self._stuck)
+        self._behind, behind = parted_by_renewal(self._behind)
+        if renewed := [*stuck, *behind]:
+            self._stuck.extend(self._sort(self._attempts(renewed), told=True))
 
     def finish(self) -> None:
         """Try all once more; what is not copied by then is filed in the next life."""

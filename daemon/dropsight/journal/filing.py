@@ -39,7 +39,8 @@ from dropsight.journal.sidecars import delete_along, move_along
 from dropsight.records import Record, Result
 
 PATH_BYTES = 4095
-# What is larger is read by a thread of its inbox's own: one inbox's images would hold up all others' records.
+# What is larger, or waits and is tried again and again, is read by a thread of its inbox's own: one inbox's
+# images would hold up all others' records.
 MOST_COMPARED_BYTES = 4 * 2**20
 # The place stands, but what the path asks of it cannot be: a link or a file where a folder is needed, too
 # long a path, a name that somebody takes in the last instant.
@@ -66,6 +67,8 @@ class Filing(msgspec.Struct, frozen=True):
     """Of what was read, where size and time may not tell."""
     renewed: bool = False
     """Whether it may have been written over since."""
+    is_again: bool = False
+    """Whether it was tried before."""
 
 
 def file_away(filing: Filing) -> FiledAt | Literal["gone", "changed"] | None:
@@ -123,7 +126,8 @@ def _found(filing: Filing, fd: int, root: str) -> Original | Literal["gone", "ch
         # There is no need to read it again and again, unless another picture has its name and waits for it.
         if not filing.renewed and (closed := closed_to_us(filing.folder, filing.path)):
             raise FolderError(filing.folder.links.true(closed))
-        if original.stat.st_size > MOST_COMPARED_BYTES and not filing.copying.here:
+        takes_long = filing.is_again or original.stat.st_size > MOST_COMPARED_BYTES
+        if takes_long and not filing.copying.here:
             raise LeftToBeReadError
         if not has_content(fd, original.name):
             return "changed"
@@ -151,9 +155,9 @@ def _has_writer(original: Original, folder: DropFolder) -> bool:
 
 
 def _is_in_doubt(original: Original, filing: Filing) -> bool:
-    """Whether only its content tells if it is what was read: its time is coarse, or was set since."""
+    """Whether only its content tells if it is what was read: its time is coarse, or may be set since."""
     stat = original.stat
-    return has_coarse_time(stat) or stat.st_mtime_ns != filing.identity[3]
+    return filing.renewed or has_coarse_time(stat) or stat.st_mtime_ns != filing.identity[3]
 
 
 def _part(record: Record) -> str:

@@ -7,7 +7,7 @@ import msgspec
 from dropsight import crashpoints
 from dropsight.errors import StoreError
 from dropsight.files.original import FiledAt, identity
-from dropsight.journal.copying import NO_COPYING, Copying
+from dropsight.journal.copying import NO_COPYING, Copying, LeftToThreadError
 from dropsight.journal.filing import Filing, file_away
 from dropsight.journal.gone_images import Gone, has_no_inbox
 from dropsight.journal.mishaps import internal_error
@@ -37,6 +37,9 @@ class RecordedFiling(msgspec.Struct, frozen=True):
 
     def _file(self, entry: Recorded, copying: Copying) -> Placed:
         candidate, stat, record = entry.finished.candidate, entry.finished.stat, entry.finished.record
+        renewed = candidate.renewed
+        if renewed:  # from here on it may be written over once more
+            candidate.renewed = False
         filing = Filing(
             candidate.folder,
             candidate.path,
@@ -45,13 +48,16 @@ class RecordedFiling(msgspec.Struct, frozen=True):
             entry.line,
             copying,
             candidate.digest,
-            candidate.renewed,
+            renewed,
+            is_again=candidate.place == "aside",
         )
         try:
             crashpoints.reach_path("in_filing_away", candidate.path)
             found = file_away(filing)
             return "away" if found == "gone" and has_no_inbox(candidate) else found
         except StoreError as error:
+            if renewed and isinstance(error, LeftToThreadError):  # which is to look
+                candidate.renewed = True
             return error
         except Exception as error:  # noqa: BLE001 - one image's, which is on record: it is tried again
             failure = internal_error(error, candidate.path, self.troubles)

@@ -225,6 +225,14 @@ def held_up_with(entry: Recorded) -> tuple[DropFolder, bool, str]:
     return *place_of(entry), entry.finished.record.camera
 
 
+def parted_by_renewal(entries: Iterable[Recorded]) -> tuple[list[Recorded], list[Recorded]]:
+    """Part those that, as far as is known, nobody has written over since from those that somebody has."""
+    left, renewed = list[Recorded](), list[Recorded]()
+    for entry in entries:  # it may be written over at any moment: each is asked once
+        (renewed if entry.finished.candidate.renewed else left).append(entry)
+    return left, renewed
+
+
 def filed_of(entry: Recorded) -> Filed:
     finished, stat = entry.finished, entry.finished.stat
     return Filed(
