@@ -46,11 +46,12 @@ class Subscription:
             self.made()
 
     def made(self) -> None:
-        self.had = True
+        """From then on it is known to the next start, but for what cannot be written."""
         try:
             write_whole(self._path, as_json(self._known))
         except OSError as error:
             log.warning("%s cannot be written: %s", self._path, reason(error))
+        self.had = True
 
     def lost(self) -> None:
         self.had = False
