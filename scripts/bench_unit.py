@@ -36,7 +36,7 @@ NOT_ALONE = (
     "SystemCallErrorNumber",
     "NotifyAccess",
     "ExecReload",
-    "ExecStartPost",
+    "ExecStartPre",
     "LoadCredential",
     "Restart",
     "Timeout",

@@ -201,7 +201,7 @@ def test_a_backup_of_another_user_s_number_becomes_the_service_s_and_its_inbox_t
     )
     assert owned == [(":dropsight", ":dropsight")] * 2
     unit = UNIT.read_text()
-    assert "\nExecStartPost=-+/bin/systemctl --no-block restart dropsight-inbox.service\n" in unit
+    assert "\nExecStartPre=-+/bin/systemctl --no-block restart dropsight-inbox.service\n" in unit
     gives = next(
         line
         for line in UNIT.with_name("dropsight-inbox.service").read_text().splitlines()
