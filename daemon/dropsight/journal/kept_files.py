@@ -100,12 +100,13 @@ class Kept(msgspec.Struct, frozen=True):
 def has_time_set(mtime_ns: int, changed_ns: int, *, before: int) -> bool:
     """Whether a file's time may have been set to this at its latest change, and was another `before`.
 
-    Whoever writes a file leaves the time of that.
+    Whoever writes a file leaves the time of that: later than before, and no later than that of its change,
+    which a `chmod`, or FAT, has by two seconds later. Of fresh pictures Syncthing sets it back by less.
     """
-    if mtime_ns == changed_ns:
-        return mtime_ns < before
+    if mtime_ns < before or mtime_ns > changed_ns:
+        return True
     is_whole = mtime_ns % 10**9 == 0 and changed_ns % 10**9 > 0
-    return is_whole or abs(mtime_ns - changed_ns) > COARSEST_NS
+    return is_whole or changed_ns - mtime_ns > COARSEST_NS
 
 
 def tells_no_change(stat: os.stat_result) -> bool:
