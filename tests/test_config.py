@@ -135,6 +135,16 @@ def test_each_kind_of_fault_says_the_way_out(tmp_path: Path, text: str, words: s
     assert words in fault
 
 
+@pytest.mark.parametrize("folder", [Path("/"), ROOT, ROOT / "daemon"])
+def test_a_folder_around_programs_is_an_inbox_only_where_its_pictures_stay(
+    tmp_path: Path, folder: Path
+) -> None:
+    """With /, some ten thousand pictures of the system's and others' were filed within a minute."""
+    (fault,) = faults_of(written(tmp_path, f"watch: [{{path: {folder}, after: move}}]"))
+    assert "watch.0.path: holds programs" in fault
+    assert load(written(tmp_path, f"watch: [{{path: {folder}, after: keep}}]"))
+
+
 def test_an_unknown_variable_is_told_with_the_nearest_and_ignored(tmp_path: Path) -> None:
     environ = {"DROPSIGHT_MQTT_URL": "mqtt://x", "DROPSIGHT_ZZZ": "1"}
     done = dropsight("config", cwd=tmp_path, environ=environ)

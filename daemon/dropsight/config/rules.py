@@ -1,5 +1,6 @@
 """Rules across values: addresses, total threads, folders that must not contain each other."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from itertools import permutations, product
@@ -19,6 +20,8 @@ from dropsight.config.tree import Config, Watch
 from dropsight.records import Normalization
 
 _ETC = Path("/etc")
+# What is read of an inbox is filed away: never the pictures of programs and the system.
+_OURS = Path(__file__).resolve(), Path(os.__file__).resolve()
 # The unit has TasksMax=2048; XNNPACK ends the process where it gets no thread.
 MOST_THREADS = 512
 MOST_WATCHES = 256
@@ -37,6 +40,7 @@ def broken_rules(config: Config) -> Iterator[Fault]:
         return
     yield from _inboxes(config.watch)
     yield from _outlets(config.watch)
+    yield from _around_us(config.watch)
     yield from _below_etc(config)
     for index, watch in enumerate(config.watch):
         yield from _patterns(_watch_key(index, "patterns"), watch.patterns)
@@ -95,6 +99,15 @@ def _outlets(watches: tuple[Watch, ...]) -> Iterator[Fault]:
         for name, folder in (("processed", watch.processed), ("failed", watch.failed)):
             if clash := _clash(folder, inbox.path, dotted(there), is_own=index == other):
                 yield Fault(_watch_key(index, name), clash, also=(there,))
+
+
+def _around_us(watches: tuple[Watch, ...]) -> Iterator[Fault]:
+    """As / or a clone of the repository would be. Hidden folders, such as .venv, are not looked into."""
+    for index, watch in enumerate(watches):
+        below = [ours.relative_to(watch.path) for ours in _OURS if watch.path in ours.parents]
+        if watch.after != "keep" and any(f"{os.sep}." not in f"{os.sep}{path}" for path in below):
+            text = f"holds programs, whose own pictures would be filed away (after: {watch.after})"
+            yield Fault(_watch_key(index, "path"), f"{text}; name a folder that has only the cameras' images")
 
 
 def _patterns(key: Key, patterns: tuple[str, ...]) -> Iterator[Fault]:
