@@ -57,8 +57,10 @@ class Ledger:
             return found
         if stat.st_size > self._max_bytes and not candidate.is_clip:
             return False
-        has_another_time = found.is_shifted(stat) or not found.as_recorded(stat)
-        if has_another_time and (candidate.closed or candidate.renamed):  # somebody has just written it
+        is_shifted = found.is_shifted(stat)
+        # Who has just closed it may have opened it only to set its time back: then its content tells.
+        was_written = candidate.closed and (is_shifted or stat.st_mtime_ns >= found.mtime_ns)
+        if (is_shifted or not found.as_recorded(stat)) and (was_written or candidate.renamed):
             return False
         return self._is_the_same(folder, found, path, stat, gets_on)
 
