@@ -1,6 +1,5 @@
 """Rules across values: addresses, total threads, folders that must not contain each other."""
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from itertools import permutations, product
@@ -19,9 +18,9 @@ from dropsight.config.receivers import Mqtt, Notify, Web, Webhook
 from dropsight.config.tree import Config, Watch
 from dropsight.records import Normalization
 
-_ETC = Path("/etc")
+_ROOT, _ETC = Path("/"), Path("/etc")
 # What is read of an inbox is filed away: never the pictures of programs and the system.
-_OURS = Path(__file__).resolve(), Path(os.__file__).resolve()
+_OURS = Path(__file__).resolve(), Path(re.__file__).resolve()
 # The unit has TasksMax=2048; XNNPACK ends the process where it gets no thread.
 MOST_THREADS = 512
 MOST_WATCHES = 256
@@ -105,7 +104,8 @@ def _around_us(watches: tuple[Watch, ...]) -> Iterator[Fault]:
     """As / or a clone of the repository would be. Hidden folders, such as .venv, are not looked into."""
     for index, watch in enumerate(watches):
         below = [ours.relative_to(watch.path) for ours in _OURS if watch.path in ours.parents]
-        if watch.after != "keep" and any(f"{os.sep}." not in f"{os.sep}{path}" for path in below):
+        is_around = any("/." not in f"/{path}" for path in below) or watch.path == _ROOT
+        if is_around and watch.after != "keep":
             text = f"holds programs, whose own pictures would be filed away (after: {watch.after})"
             yield Fault(_watch_key(index, "path"), f"{text}; name a folder that has only the cameras' images")
 
