@@ -196,7 +196,7 @@ def test_a_number_with_an_exponent_is_a_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_log_among_a_camera_s_images_is_refused_and_a_folder_of_ours_in_an_inbox_is_named(
+def test_a_folder_given_as_a_file_or_a_log_among_images_is_refused_and_one_of_ours_in_an_inbox_named(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "inbox" / "front").mkdir(parents=True)
@@ -206,6 +206,13 @@ def test_a_log_among_a_camera_s_images_is_refused_and_a_folder_of_ours_in_an_inb
         done = dropsight(verb, "-c", str(path))
         assert done.returncode == 2
         assert "contains images of a camera (a.jpg), which would be skipped" in done.stdout + done.stderr
+    (tmp_path / "kept").mkdir(mode=0o755)
+    path = written(tmp_path, "mqtt: null\nstore: {path: kept}")
+    for verb in ("check", "run"):  # it was no journal, waited for without an end, and closed to others
+        done = dropsight(verb, "-c", str(path))
+        assert done.returncode == 2
+        assert f"store.path: {tmp_path / 'kept'} is a folder" in done.stdout + done.stderr
+    assert (tmp_path / "kept").stat().st_mode & 0o777 == 0o755
     path = written(tmp_path, "mqtt: null\nweb: null\nwatch: [{path: inbox, processed: inbox/done}]")
     told = f"{tmp_path / 'inbox' / 'done'}, in {tmp_path / 'inbox'}, is dropsight's"
     assert told in dropsight("check", "-c", str(path)).stdout

@@ -202,7 +202,10 @@ def _refuse_overlaps(folders: Sequence[DropFolder]) -> None:
 def _refuse_hiding(config: Config, folders: Iterable[DropFolder]) -> None:
     """Log and journal have no images beside them, unless somebody put them into a camera's folder."""
     faults = []
-    for key, path in (("log.path", config.log.path.parent), ("store.path", config.store.path.parent)):
+    for key, file in (("log.path", config.log.path), ("store.path", config.store.path)):
+        path = file.parent
+        if file.is_dir():
+            faults.append(f"{key}: {file} is a folder; name a file in it")
         for folder in folders:
             if os.fspath(path) in folder.excluded and (image := _an_image(folder, path)):
                 text = f"{key}: {path} contains images of a camera ({image}), which would be skipped"
