@@ -143,6 +143,9 @@ def test_a_folder_around_programs_is_an_inbox_only_where_its_pictures_stay(
     (fault,) = faults_of(written(tmp_path, f"watch: [{{path: {folder}, after: move}}]"))
     assert "watch.0.path: holds programs" in fault
     assert load(written(tmp_path, f"watch: [{{path: {folder}, after: keep}}]"))
+    assert load(written(tmp_path, f"watch: [{{path: {folder}, recursive: false}}]"))
+    if folder != Path("/"):
+        assert load(written(tmp_path, f"watch: [{{path: {folder}, ignore: ['drop*']}}]"))
 
 
 def test_an_unknown_variable_is_told_with_the_nearest_and_ignored(tmp_path: Path) -> None:

@@ -255,6 +255,17 @@ def test_a_file_whose_time_is_set_just_after_it_was_recorded_is_known_by_its_con
     assert not Reading(store).holds(path, closed=False)
 
 
+def test_the_same_picture_sent_again_is_new_though_its_time_is_before_the_recorded_one(
+    tmp_path: Path, store: Journal
+) -> None:
+    """As where a clock was set back meanwhile, or a camera's time is ahead."""
+    path = record(store, tmp_path / "in" / "a.jpg", time_ns=2 * 10**18)
+    path.write_bytes(b"x")
+    stat = path.stat()
+    assert stat.st_mtime_ns == stat.st_ctime_ns < 2 * 10**18
+    assert not Reading(store).holds(path, closed=True)
+
+
 @pytest.mark.parametrize("seconds", [-0.7, 1.4])
 def test_a_fresh_image_whose_time_is_set_by_less_than_two_seconds_is_known_by_its_content(
     tmp_path: Path, store: Journal, seconds: float

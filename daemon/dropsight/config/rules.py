@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from itertools import permutations, product
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -101,13 +102,16 @@ def _outlets(watches: tuple[Watch, ...]) -> Iterator[Fault]:
 
 
 def _around_us(watches: tuple[Watch, ...]) -> Iterator[Fault]:
-    """As / or a clone of the repository would be. Hidden folders, such as .venv, are not looked into."""
+    """As / or a clone of the repository would be. What is hidden or ignored is not looked into."""
     for index, watch in enumerate(watches):
-        below = [ours.relative_to(watch.path) for ours in _OURS if watch.path in ours.parents]
-        is_around = any("/." not in f"/{path}" for path in below) or watch.path == _ROOT
-        if is_around and watch.after != "keep":
-            text = f"holds programs, whose own pictures would be filed away (after: {watch.after})"
-            yield Fault(_watch_key(index, "path"), f"{text}; name a folder that has only the cameras' images")
+        below = [ours.relative_to(watch.path).parts for ours in _OURS if watch.path in ours.parents]
+        skipped = (".*", *watch.ignore)
+        is_around = any(not any(fnmatch(part, each) for part in path for each in skipped) for path in below)
+        if watch.recursive and watch.after != "keep" and (is_around or watch.path == _ROOT):
+            text = (
+                "holds programs, whose pictures would be filed away; name a folder of cameras' images alone"
+            )
+            yield Fault(_watch_key(index, "path"), text)
 
 
 def _patterns(key: Key, patterns: tuple[str, ...]) -> Iterator[Fault]:

@@ -14,7 +14,7 @@ from dropsight.errors import DamagedError, ImageError, StoreError
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.kept_files import BATCH, Kept, KeptChanges, KeptReader, digest_of_file
+from dropsight.journal.kept_files import BATCH, Kept, KeptChanges, KeptReader, digest_of_file, tells_no_change
 from dropsight.records import drop_id
 
 # A file that is not there may be on a disk that is not.
@@ -58,8 +58,10 @@ class Ledger:
         if stat.st_size > self._max_bytes and not candidate.is_clip:
             return False
         is_shifted = found.is_shifted(stat)
-        # Who has just closed it may have opened it only to set its time back: then its content tells.
-        was_written = candidate.closed and (is_shifted or stat.st_mtime_ns >= found.mtime_ns)
+        # Who has just closed it may have opened it only to set its time back: then its content tells. A time
+        # of writing may be earlier as well, where a clock was set back, or the recorded time ahead.
+        is_set_back = stat.st_mtime_ns < found.mtime_ns and not (is_shifted or tells_no_change(stat))
+        was_written = candidate.closed and not is_set_back
         if (is_shifted or not found.as_recorded(stat)) and (was_written or candidate.renamed):
             return False
         return self._is_the_same(folder, found, path, stat, gets_on)
