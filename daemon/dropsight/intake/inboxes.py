@@ -200,7 +200,7 @@ def _refuse_overlaps(folders: Sequence[DropFolder]) -> None:
 
 
 def _refuse_hiding(config: Config, folders: Iterable[DropFolder]) -> None:
-    """Log and journal have no images beside them, unless somebody put them into a camera's folder."""
+    """Log and journal are files, without images beside them unless somebody put them among a camera's."""
     faults = []
     for key, file in (("log.path", config.log.path), ("store.path", config.store.path)):
         path = file.parent
